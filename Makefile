@@ -90,8 +90,8 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@echo '$(CURDIR)' > $@
 
-# Two Go programs, built into .venv when they are on no PATH and Go is here. Without them the tests
-# that need them are skipped, except where CI=true.
+# Two Go programs, built into .venv unless they are on the PATH. Where that fails, the tests that
+# need them are skipped, except where CI=true.
 .PHONY: grpcurl ghz
 grpcurl: $(STAMP)
 	@sh scripts/go_tool.sh grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION)

