@@ -1,0 +1,13 @@
+"""Orders: what customers buy, from the basket to the door."""
+
+from shop_contexts.orders.decider import order
+from shop_contexts.orders.projections import orders_projection
+from shop_contexts.orders.queries import order_queries
+from twofold_server.modelling import Context
+
+context = Context(
+    package="shop.orders.v1",
+    deciders=[order],
+    projections=[orders_projection],
+    queries=order_queries,
+)

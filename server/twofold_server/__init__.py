@@ -1,0 +1,1 @@
+"""Twofold's engine: CQRS and event sourcing behind gRPC, free of any domain."""

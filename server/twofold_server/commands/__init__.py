@@ -1,0 +1,1 @@
+"""The write side: a bus, its middleware, and load-decide-append."""

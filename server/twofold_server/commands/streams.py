@@ -1,0 +1,88 @@
+"""Hot state: the streams that were touched last, with events that are still being committed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from cachetools import LRUCache
+from google.protobuf.message import Message
+
+from twofold_server.event_store.appending import AppendOutcome, Basis
+from twofold_server.event_store.store import EventStore
+from twofold_server.messages.events import EventCodec
+from twofold_server.modelling import Decider
+
+_PAGE = 1000
+
+
+class Stream:
+    """One aggregate in memory: its state after all events decided so far, committed or on their way."""
+
+    __slots__ = ("basis", "decider", "last_append", "name", "state", "version")
+
+    def __init__(self, name: str, decider: Decider[Any]) -> None:
+        self.name = name
+        self.decider = decider
+        self.state = decider.initial_state()
+        self.version = 0
+        self.basis = Basis()
+        self.last_append: asyncio.Future[AppendOutcome] | None = None
+
+    def apply(self, events: Sequence[Message]) -> None:
+        """Evolve the state."""
+        state, evolve = self.state, self.decider.evolve
+        for event in events:
+            state = evolve[type(event)](state, event)
+        self.state = state
+        self.version += len(events)
+
+    async def settled(self) -> bool:
+        """Wait for the last append; whether all that this state stands on was committed."""
+        if self.last_append is not None:
+            await asyncio.wait([self.last_append])
+        return not self.basis.broken
+
+
+class HotStreams:
+    """Loads streams and keeps the ones used last."""
+
+    def __init__(self, store: EventStore, codec: EventCodec, *, capacity: int) -> None:
+        self._store = store
+        self._codec = codec
+        self._cache: LRUCache[str, Stream] = LRUCache(maxsize=capacity)
+        self._loading: dict[str, asyncio.Task[Stream]] = {}
+
+    async def load(self, name: str, decider: Decider[Any]) -> Stream:
+        """The stream in its newest known state; raises Unavailable."""
+        stream = self._cache.get(name)
+        if stream is not None and not stream.basis.broken:
+            return stream
+        task = self._loading.get(name)
+        if task is None:
+            # A task of its own: a caller that gives up must not fail the others that wait for it.
+            task = self._loading[name] = asyncio.create_task(self._load(name, decider))
+            task.add_done_callback(lambda _: self._loading.pop(name, None))
+        return await asyncio.shield(task)
+
+    def begin(self, name: str, decider: Decider[Any]) -> Stream:
+        """A stream whose name was made just now, so that nothing can be stored for it."""
+        stream = self._cache[name] = Stream(name, decider)
+        return stream
+
+    def evict(self, stream: Stream) -> None:
+        """Forget a state that turned out to be wrong; decisions on it are void."""
+        stream.basis.broken = True
+        if self._cache.get(stream.name) is stream:
+            del self._cache[stream.name]
+
+    async def _load(self, name: str, decider: Decider[Any]) -> Stream:
+        stream = Stream(name, decider)
+        while True:
+            events = await self._store.read_stream(name, from_version=stream.version + 1, limit=_PAGE)
+            stream.apply([self._codec.decode(event) for event in events])
+            if len(events) < _PAGE:
+                break
+        self._cache[name] = stream
+        return stream

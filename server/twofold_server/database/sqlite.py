@@ -1,0 +1,124 @@
+"""SQLite through aiosqlite: one thread a connection, one hop to it a transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import aiosqlite
+from sqlalchemy import Connection, StaticPool, create_engine, event
+
+from twofold_server.database.translation import translated
+
+T = TypeVar("T")
+BUSY_TIMEOUT = 10.0
+"""Seconds to wait for another process's lock."""
+
+
+class _Thread(aiosqlite.Connection):
+    """aiosqlite's connection, with SQLAlchemy's on top of it in the same thread.
+
+    SQLAlchemy's own aiosqlite dialect hops to the thread for each statement. A transaction of seven
+    statements then costs more in hops than in fsync, so here the whole of it is one hop.
+    """
+
+    _begin: str
+    _sqlalchemy: Connection
+
+    async def start(self, begin: str) -> None:
+        """Connect; each transaction opens with the statement ``begin``."""
+        self._thread.daemon = True
+        await self
+        self._begin = begin
+        self._sqlalchemy = await self._execute(self._open)
+
+    def _open(self) -> Connection:
+        raw = self._conn
+        engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(self._begin))
+        return engine.connect()
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        with self._sqlalchemy.begin():
+            return work(self._sqlalchemy)
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run work in one transaction."""
+        result: T = await self._execute(self._transact, work)
+        return result
+
+
+class SqliteDatabase:
+    """A SQLite file: one connection that writes, a few that read beside it (WAL)."""
+
+    def __init__(self, path: Path, *, synchronous: str, read_only: bool, readers: int) -> None:
+        self._path = path
+        self._synchronous = synchronous
+        self._read_only = read_only
+        self._writer: _Thread | None = None
+        self._readers: list[_Thread] = []
+        self._idle: asyncio.LifoQueue[_Thread] = asyncio.LifoQueue()
+        self._reader_count = readers
+
+    async def open(self) -> None:
+        """Connect; raises Unavailable."""
+        with translated(), _as_sqlalchemy_would():
+            if not self._read_only:
+                self._writer = await self._connect("BEGIN IMMEDIATE", writing=True)
+            for _ in range(self._reader_count):
+                reader = await self._connect("BEGIN", writing=False)
+                self._readers.append(reader)
+                self._idle.put_nowait(reader)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """See Database."""
+        if self._writer is None:
+            raise RuntimeError("this database was opened read-only")
+        with translated():
+            return await self._writer.transact(work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """See Database."""
+        reader = await self._idle.get()
+        try:
+            with translated():
+                return await reader.transact(work)
+        finally:
+            self._idle.put_nowait(reader)
+
+    async def close(self) -> None:
+        """See Database."""
+        for thread in [*self._readers, *([self._writer] if self._writer else [])]:
+            await thread.close()
+
+    async def _connect(self, begin: str, *, writing: bool) -> _Thread:
+        thread = _Thread(lambda: self._raw(writing), iter_chunk_size=64)
+        await thread.start(begin)
+        return thread
+
+    def _raw(self, writing: bool) -> sqlite3.Connection:
+        mode = "rwc" if writing else "ro"
+        raw = sqlite3.connect(
+            f"file:{quote(str(self._path))}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None
+        )
+        if writing:
+            raw.execute("PRAGMA journal_mode=WAL")
+            raw.execute(f"PRAGMA synchronous={self._synchronous}")
+        raw.execute("PRAGMA foreign_keys=ON")
+        raw.execute("PRAGMA cache_size=-65536")
+        return raw
+
+
+class _as_sqlalchemy_would:  # noqa: N801 - reads as a phrase
+    """Give a bare sqlite3 error the type that SQLAlchemy gives it."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise OSError(str(error)) from error

@@ -1,0 +1,75 @@
+"""The one writer of a command server: many commands share one transaction and one sync to disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from twofold_server.event_store.appending import Append, Appended, AppendOutcome
+from twofold_server.event_store.events import RecordedEvent
+from twofold_server.event_store.store import EventStore
+
+CommitListener = Callable[[Sequence[RecordedEvent]], None]
+"""Called on the event loop with the events of each commit, in order of position; must not block."""
+
+
+class GroupCommit:
+    """Takes appends at any time and commits all that wait as one batch.
+
+    While a batch is being committed the next one gathers, so the batches grow with the load and an idle
+    server commits at once. A caller that is cancelled leaves its append in the queue: it is committed whole.
+    """
+
+    def __init__(self, store: EventStore, *, max_batch: int, on_commit: CommitListener) -> None:
+        self._store = store
+        self._max_batch = max_batch
+        self._on_commit = on_commit
+        self._waiting: deque[tuple[Append, asyncio.Future[AppendOutcome]]] = deque()
+        self._writer: asyncio.Task[None] | None = None
+
+    def submit(self, append: Append) -> asyncio.Future[AppendOutcome]:
+        """Queue an append; the future gives its outcome after the commit, or raises Unavailable."""
+        outcome: asyncio.Future[AppendOutcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append((append, outcome))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._drain(), name="group-commit")
+        return outcome
+
+    async def close(self) -> None:
+        """Wait until everything that was submitted is committed."""
+        while self._writer is not None:
+            await asyncio.shield(self._writer)
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in islice(range(len(self._waiting)), self._max_batch)]
+                await self._commit(batch)
+        finally:
+            self._writer = None
+
+    async def _commit(self, batch: list[tuple[Append, asyncio.Future[AppendOutcome]]]) -> None:
+        try:
+            outcomes = await self._store.append([append for append, _ in batch])
+        except Exception as error:
+            # Whether it was written is open when a connection breaks while committing; either way nobody
+            # may build on these decisions any more.
+            for append, outcome in batch:
+                append.basis.broken = True
+                _settle(outcome, error)
+            return
+        self._on_commit([event for o in outcomes if isinstance(o, Appended) for event in o.events])
+        for (_, outcome), result in zip(batch, outcomes, strict=True):
+            _settle(outcome, result)
+
+
+def _settle(future: asyncio.Future[AppendOutcome], result: AppendOutcome | Exception) -> None:
+    if future.done():  # its caller was cancelled
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+        future.exception()  # seen: a caller that is gone must not make asyncio complain
+    else:
+        future.set_result(result)

@@ -1,0 +1,121 @@
+"""Reading the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select
+
+from twofold_server.event_store.appending import StoredResponse
+from twofold_server.event_store.events import RecordedEvent
+from twofold_server.event_store.filters import EventFilter, partition_of
+from twofold_server.event_store.sql.sets import is_in
+from twofold_server.event_store.sql.tables import events, log_head, responses, streams
+from twofold_server.modelling import EventMetadata
+
+_EVENTS = select(events)
+
+
+def read_stream(
+    connection: Connection, stream_name: str, from_version: int, to_version: int | None, limit: int
+) -> list[RecordedEvent]:
+    """The events of a stream, in order."""
+    query = _EVENTS.where(events.c.stream_name == stream_name, events.c.stream_version >= from_version)
+    if to_version is not None:
+        query = query.where(events.c.stream_version <= to_version)
+    return _recorded(connection.execute(query.order_by(events.c.stream_version).limit(limit)))
+
+
+def read_events(
+    connection: Connection, after_position: int, to_position: int | None, limit: int
+) -> list[RecordedEvent]:
+    """The events after a position, in order."""
+    query = _EVENTS.where(events.c.position > after_position)
+    if to_position is not None:
+        query = query.where(events.c.position <= to_position)
+    return _recorded(connection.execute(query.order_by(events.c.position).limit(limit)))
+
+
+def search_events(
+    connection: Connection, after_position: int, wanted: EventFilter, to_position: int, limit: int
+) -> list[RecordedEvent]:
+    """The wanted events in a range of positions, in order."""
+    query = _EVENTS.where(events.c.position > after_position, events.c.position <= to_position)
+    query = query.where(*_conditions(connection, wanted)).order_by(events.c.position)
+    if not wanted.partitions:
+        return _recorded(connection.execute(query.limit(limit)))
+    # The partition is a hash that no database knows, so that part of the filter runs here.
+    found: list[RecordedEvent] = []
+    with connection.execution_options(yield_per=1000).execute(query) as rows:
+        for row in rows:
+            if partition_of(row.stream_name) in wanted.partitions:
+                found.append(_event(row))
+                if len(found) == limit:
+                    break
+    return found
+
+
+def _conditions(connection: Connection, wanted: EventFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.packages:
+        conditions.append(_starts_with_any(events.c.type_name, (f"{p}." for p in wanted.packages)))
+    if wanted.categories:
+        conditions.append(_starts_with_any(events.c.stream_name, (f"{c}-" for c in wanted.categories)))
+    if wanted.type_names:
+        conditions.append(is_in(connection, events.c.type_name, wanted.type_names))
+    if wanted.stream_names:
+        conditions.append(is_in(connection, events.c.stream_name, wanted.stream_names))
+    return conditions
+
+
+def _starts_with_any(name: ColumnElement[Any], prefixes: Iterable[str]) -> ColumnElement[bool]:
+    return or_(*(name.startswith(prefix, autoescape=True) for prefix in prefixes))
+
+
+def _recorded(rows: Iterable[Row[Any]]) -> list[RecordedEvent]:
+    return [_event(row) for row in rows]
+
+
+def _event(row: Row[Any]) -> RecordedEvent:
+    position, stream_name, stream_version, event_id, type_name, revision, data, *where_from, recorded_at = row
+    metadata = EventMetadata(*where_from)
+    return RecordedEvent(
+        position, stream_name, stream_version, event_id, type_name, revision, data, metadata, recorded_at
+    )
+
+
+def stream_version(connection: Connection, stream_name: str) -> int:
+    """The version of a stream; 0 where it does not exist."""
+    found = select(streams.c.version).where(streams.c.stream_name == stream_name)
+    return connection.execute(found).scalar_one_or_none() or 0
+
+
+def read_head(connection: Connection) -> int:
+    """The position of the last event."""
+    head: int = connection.execute(select(log_head.c.position)).scalar_one()
+    return head
+
+
+def find_response(connection: Connection, request_id: str) -> StoredResponse | None:
+    """What was answered to a request id."""
+    found = select(responses.c.request_hash, responses.c.response).where(responses.c.request_id == request_id)
+    row = connection.execute(found).one_or_none()
+    return StoredResponse(row.request_hash, row.response) if row else None
+
+
+def prune_responses(connection: Connection, recorded_before: int, limit: int) -> int:
+    """Delete the oldest stored responses."""
+    old: Sequence[str] = (
+        connection.execute(
+            select(responses.c.request_id)
+            .where(responses.c.recorded_at < recorded_before)
+            .order_by(responses.c.recorded_at)
+            .limit(limit)
+        )
+        .scalars()
+        .all()
+    )
+    if old:
+        connection.execute(delete(responses).where(is_in(connection, responses.c.request_id, old)))
+    return len(old)

@@ -1,0 +1,1 @@
+"""What messages mean: the contract of each context, envelopes and tokens."""

@@ -1,0 +1,174 @@
+"""What the descriptors of a context say: its commands, queries and events."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import Descriptor, FileDescriptor, MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from twofold.v1 import options_pb2
+from twofold_server.errors import StartupError
+
+
+@dataclass(frozen=True, slots=True)
+class CommandContract:
+    """One command RPC."""
+
+    service: str
+    """The service's full name, for example ``shop.orders.v1.CommandService``."""
+    method: str
+    """The RPC's name, for example ``CreateOrder``."""
+    package: str
+    """The proto package; the domain of its errors."""
+    request: type[Message]
+    """The command."""
+    response: type[Message]
+    """Its answer; field ``receipt`` is a ``twofold.v1.Receipt``."""
+    aggregate_field: str
+    """The name of the request field that holds the aggregate's id."""
+    existence: options_pb2.Existence
+    """Whether the aggregate must exist."""
+    rejections: frozenset[str]
+    """The closed set of reasons for FAILED_PRECONDITION."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryContract:
+    """One query RPC."""
+
+    service: str
+    """The service's full name."""
+    method: str
+    """The RPC's name."""
+    package: str
+    """The proto package; the domain of its errors."""
+    request: type[Message]
+    """The question; field ``read_options`` is a ``twofold.v1.ReadOptions``."""
+    response: type[Message]
+    """The answer; field ``read_info`` is a ``twofold.v1.ReadInfo``."""
+    projection: str
+    """The read model that answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventContract:
+    """One event type."""
+
+    type_name: str
+    """The full name of the message."""
+    message: type[Message]
+    """The event."""
+    revision: int
+    """The revision in which it is written today, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextContract:
+    """All that a proto package declares."""
+
+    package: str
+    commands: Mapping[str, CommandContract]
+    """By full name of the request type."""
+    queries: Mapping[str, QueryContract]
+    """By full name of the request type."""
+    events: Mapping[str, EventContract]
+    """By full name of the event type."""
+    services: tuple[str, ...]
+    """The full names of its services."""
+
+
+def read_contract(package: str) -> ContextContract:
+    """Read the contract of a proto package from its generated modules; raises StartupError."""
+    files = list(_files(package))
+    methods = [m for file in files for s in file.services_by_name.values() for m in s.methods]
+    commands = {m.input_type.full_name: _command(m) for m in methods if _is(m, options_pb2.command)}
+    queries = {m.input_type.full_name: _query(m) for m in methods if _is(m, options_pb2.query)}
+    for method in methods:
+        if _is(method, options_pb2.command) == _is(method, options_pb2.query):
+            raise StartupError(
+                f"{method.full_name} has neither the option twofold.v1.command nor twofold.v1.query, "
+                "or both; give it exactly one"
+            )
+    return ContextContract(
+        package=package,
+        commands=commands,
+        queries=queries,
+        events={e.type_name: e for file in files for e in _events(file)},
+        services=tuple(s.full_name for file in files for s in file.services_by_name.values()),
+    )
+
+
+def _files(package: str) -> Iterator[FileDescriptor]:
+    try:
+        folder = importlib.import_module(package)
+    except ImportError as error:
+        raise StartupError(f"no generated code for proto package {package}: {error}; run make generate") from None
+    for module in pkgutil.iter_modules(folder.__path__):
+        if module.name.endswith("_pb2"):
+            yield importlib.import_module(f"{package}.{module.name}").DESCRIPTOR
+
+
+def _is(method: MethodDescriptor, option: object) -> bool:
+    return method.GetOptions().HasExtension(option)  # type: ignore[arg-type]
+
+
+def _command(method: MethodDescriptor) -> CommandContract:
+    options = method.GetOptions().Extensions[options_pb2.command]
+    _require_field(method, method.output_type, "receipt", "twofold.v1.Receipt")
+    _require_field(method, method.input_type, "options", "twofold.v1.CommandOptions")
+    _require_field(method, method.input_type, "request_id", None)
+    ids = [f.name for f in method.input_type.fields if f.GetOptions().Extensions[options_pb2.aggregate_id]]
+    if len(ids) != 1:
+        raise StartupError(
+            f"{method.input_type.full_name} marks {len(ids)} fields with twofold.v1.aggregate_id; mark exactly one"
+        )
+    if options.existence == options_pb2.EXISTENCE_UNSPECIFIED:
+        raise StartupError(f"{method.full_name} does not say `existence` in its option twofold.v1.command")
+    return CommandContract(
+        service=method.containing_service.full_name,
+        method=method.name,
+        package=method.file.package,
+        request=GetMessageClass(method.input_type),
+        response=GetMessageClass(method.output_type),
+        aggregate_field=ids[0],
+        existence=options.existence,
+        rejections=frozenset(r.reason for r in options.rejections),
+    )
+
+
+def _query(method: MethodDescriptor) -> QueryContract:
+    projection = method.GetOptions().Extensions[options_pb2.query].projection
+    _require_field(method, method.output_type, "read_info", "twofold.v1.ReadInfo")
+    _require_field(method, method.input_type, "read_options", "twofold.v1.ReadOptions")
+    if not projection:
+        raise StartupError(f"{method.full_name} does not say `projection` in its option twofold.v1.query")
+    return QueryContract(
+        service=method.containing_service.full_name,
+        method=method.name,
+        package=method.file.package,
+        request=GetMessageClass(method.input_type),
+        response=GetMessageClass(method.output_type),
+        projection=projection,
+    )
+
+
+def _require_field(method: MethodDescriptor, message: Descriptor, name: str, type_name: str | None) -> None:
+    field = message.fields_by_name.get(name)
+    found = field.message_type.full_name if field is not None and field.message_type is not None else None
+    if field is None or found != type_name:
+        wanted = type_name or "string"
+        raise StartupError(f"{message.full_name} of {method.full_name} needs a field `{wanted} {name}`")
+
+
+def _events(file: FileDescriptor) -> Iterator[EventContract]:
+    for message in file.message_types_by_name.values():
+        if message.GetOptions().HasExtension(options_pb2.event):
+            revision = message.GetOptions().Extensions[options_pb2.event].revision
+            if revision < 1:
+                raise StartupError(f"event {message.full_name} needs a revision from 1 in twofold.v1.event")
+            yield EventContract(message.full_name, GetMessageClass(message), revision)

@@ -1,0 +1,25 @@
+"""The one face of the engine that a bounded context sees."""
+
+from twofold_server.errors import InvalidRequest, NotFound, Rejected
+from twofold_server.modelling.context import Context
+from twofold_server.modelling.decider import Decider, Given
+from twofold_server.modelling.paging import Page, page_of
+from twofold_server.modelling.projection import Event, EventMetadata, Projection, Rows
+from twofold_server.modelling.query import CoalescedQuery, Query
+
+__all__ = [
+    "CoalescedQuery",
+    "Context",
+    "Decider",
+    "Event",
+    "EventMetadata",
+    "Given",
+    "InvalidRequest",
+    "NotFound",
+    "Page",
+    "Projection",
+    "Query",
+    "Rejected",
+    "Rows",
+    "page_of",
+]

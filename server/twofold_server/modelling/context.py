@@ -1,0 +1,25 @@
+"""The manifest of a bounded context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twofold_server.modelling.decider import Decider
+from twofold_server.modelling.projection import Projection
+from twofold_server.modelling.query import CoalescedQuery, Query
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a bounded context brings: one value, exported as ``context`` by the context's folder."""
+
+    package: str
+    """The proto package of its contract, for example ``shop.orders.v1``."""
+    deciders: Sequence[Decider[Any]] = ()
+    """One for each kind of aggregate."""
+    projections: Sequence[Projection] = ()
+    """Its read models."""
+    queries: Sequence[Query | CoalescedQuery] = ()
+    """One for each query RPC."""

@@ -1,0 +1,85 @@
+"""A read model: tables and a fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+E = TypeVar("E", bound=Message)
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class EventMetadata:
+    """Where an event came from; an empty string is unknown."""
+
+    correlation_id: str = ""
+    """The conversation: the same for everything that one outside action led to."""
+    causation_id: str = ""
+    """The id of the message that led to this event."""
+    actor: str = ""
+    """Who acted."""
+    traceparent: str = ""
+    """The W3C trace context of the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event(Generic[E]):
+    """A recorded event as a handler sees it."""
+
+    data: E
+    """The event itself, in its newest revision."""
+    position: int
+    """The global position, 1-based."""
+    stream_name: str
+    """The stream, for example ``order-<id>``."""
+    stream_version: int
+    """The place in the stream, 1-based."""
+    event_id: str
+    """A UUID."""
+    recorded_at: datetime
+    """When it was committed, in UTC."""
+    metadata: EventMetadata
+    """Where it came from."""
+
+    @property
+    def aggregate_id(self) -> str:
+        """The stream's name without its category."""
+        return self.stream_name.partition("-")[2]
+
+
+class Rows(Protocol):
+    """The rows of a projection's tables, as one batch of events sees them."""
+
+    def get(self, table: type[R], key: Hashable) -> R | None:
+        """The row with this primary key (a tuple where it has several columns), or None."""
+
+    def add(self, row: object) -> None:
+        """Insert a row."""
+
+    def delete(self, row: object) -> None:
+        """Delete a row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """Folds events into tables. Handlers are plain functions: no I/O but through ``rows``, no clock.
+
+    A handler must not depend on the order of events of different streams.
+    """
+
+    name: str
+    """The name of the read model, as in the ``query`` option of the RPCs. Stored on disk."""
+    version: int = 1
+    """Raised when tables or handlers change their meaning: the read model is then built anew."""
+    tables: Sequence[type[Any]]
+    """The SQLAlchemy ORM classes that it writes; it alone writes them."""
+    handlers: Mapping[type[Message], Callable[[Event[Any], Rows], None]]
+    """For each event type that matters here: ``(event, rows) -> None``."""
+    prefetch: Mapping[type[Any], Callable[[Event[Any]], Hashable | None]]
+    """For each table: the primary key that an event will touch, or None. A batch reads all of these with
+    one statement; a key that is missing here costs a statement, nothing else."""

@@ -1,0 +1,31 @@
+"""How a context answers queries from its read model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """Answers one request at a time."""
+
+    request: type[Message]
+    """The request type of the query RPC."""
+    answer: Callable[[Any, Any], Message]
+    """``(request, connection) -> response``: synchronous, reads through a SQLAlchemy ``Connection`` in
+    one snapshot, raises NotFound or InvalidRequest. The engine fills in ``read_info``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoalescedQuery:
+    """Answers all requests that wait at the same moment with one read; for lookups by key."""
+
+    request: type[Message]
+    """The request type of the query RPC."""
+    answer_all: Callable[[Sequence[Any], Any], Sequence[Message | Exception]]
+    """``(requests, connection) -> responses``: as many, in the same order; an error is returned in its
+    place, not raised."""
