@@ -1,0 +1,1 @@
+"""The processes of one machine: `twofold up` starts, watches and stops them."""
