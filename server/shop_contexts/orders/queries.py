@@ -1,0 +1,109 @@
+"""Answers about orders, out of the read model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.money_pb2 import Money
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple_
+
+from shop.orders.v1.query_service_pb2 import (
+    GetOrderRequest,
+    GetOrderResponse,
+    ListCustomerOrdersRequest,
+    ListCustomerOrdersResponse,
+)
+from shop.orders.v1.views_pb2 import OrderSummary
+from shop_contexts.orders.tables import OrderRow
+from twofold_server.modelling import CoalescedQuery, InvalidRequest, NotFound, Query, page_of
+
+_VIEWS = select(OrderRow.order_id, OrderRow.view).where(
+    OrderRow.order_id.in_(bindparam("ids", expanding=True))
+)
+_SUMMARIES = select(
+    OrderRow.order_id,
+    OrderRow.customer_id,
+    OrderRow.status,
+    OrderRow.item_count,
+    OrderRow.currency_code,
+    OrderRow.total_units,
+    OrderRow.total_nanos,
+    OrderRow.created_at,
+    OrderRow.updated_at,
+    OrderRow.version,
+)
+
+
+def get_orders(requests: Sequence[GetOrderRequest], connection: Connection) -> list[Message | Exception]:
+    """Each order by its id."""
+    ids = list({request.order_id for request in requests})
+    # Padded to a power of two: each number of values is a statement text of its own to prepare and cache.
+    padded = ids + ids[-1:] * ((1 << (len(ids) - 1).bit_length()) - len(ids))
+    views = dict(connection.execute(_VIEWS, {"ids": padded}).tuples().all())
+    return [_order(request.order_id, views.get(request.order_id)) for request in requests]
+
+
+def _order(order_id: str, view: bytes | None) -> Message | Exception:
+    if view is None:
+        return NotFound(f"no order {order_id}", reason="ORDER_NOT_FOUND", metadata={"order_id": order_id})
+    response = GetOrderResponse()
+    response.order.MergeFromString(view)
+    return response
+
+
+def list_customer_orders(request: ListCustomerOrdersRequest, connection: Connection) -> Message:
+    """A page of a customer's orders, newest first: by (created_at, order_id), which an index holds."""
+    page = page_of(request)
+    wanted = [OrderRow.customer_id == request.customer_id]
+    if request.status:
+        wanted.append(OrderRow.status == request.status)
+    count = connection.execute(select(func.count()).select_from(OrderRow).where(*wanted)).scalar_one()
+    rows = connection.execute(
+        _SUMMARIES.where(*wanted, *_before(page.after))
+        .order_by(OrderRow.created_at.desc(), OrderRow.order_id.desc())
+        .offset(page.skip)
+        .limit(page.size + 1)
+    ).all()
+    shown, more = rows[: page.size], len(rows) > page.size
+    return ListCustomerOrdersResponse(
+        orders=[_summary(row) for row in shown],
+        next_page_token=page.next_token((str(shown[-1].created_at), shown[-1].order_id)) if more else "",
+        total_size=count,
+    )
+
+
+def _before(keys: tuple[str, ...]) -> list[ColumnElement[bool]]:
+    if not keys:
+        return []
+    if len(keys) != 2 or not keys[0].isdecimal():
+        raise InvalidRequest("page_token is damaged; start without a token", reason="INVALID_PAGE_TOKEN")
+    return [tuple_(OrderRow.created_at, OrderRow.order_id) < tuple_(int(keys[0]), keys[1])]
+
+
+def _summary(row: Any) -> OrderSummary:
+    total = Money(currency_code=row.currency_code, units=row.total_units, nanos=row.total_nanos)
+    return OrderSummary(
+        order_id=row.order_id,
+        customer_id=row.customer_id,
+        status=row.status,
+        item_count=row.item_count,
+        total=total,
+        create_time=_timestamp(row.created_at),
+        update_time=_timestamp(row.updated_at),
+        version=row.version,
+    )
+
+
+def _timestamp(microseconds: int) -> Timestamp:
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=rest * 1000)
+
+
+order_queries = (
+    CoalescedQuery(request=GetOrderRequest, answer_all=get_orders),
+    Query(request=ListCustomerOrdersRequest, answer=list_customer_orders),
+)
+"""One for each RPC of shop.orders.v1.QueryService."""

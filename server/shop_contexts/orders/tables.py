@@ -1,0 +1,39 @@
+"""The tables of the read model of orders. Names and columns are on disk."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Index, Integer, LargeBinary, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
+
+
+class Base(MappedAsDataclass, DeclarativeBase):
+    """The tables of this context."""
+
+
+class OrderRow(Base, kw_only=True):
+    """One order: columns to find it and to list it by, and the whole of it as one message."""
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        Index("orders_of_customer", "customer_id", "created_at", "order_id"),
+        Index("orders_of_customer_by_status", "customer_id", "status", "created_at", "order_id"),
+    )
+
+    order_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    customer_id: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int] = mapped_column(Integer)
+    """The number of the OrderStatus."""
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    """Microseconds since 1970 UTC, as is ``updated_at``."""
+    updated_at: Mapped[int] = mapped_column(BigInteger)
+    version: Mapped[int] = mapped_column(BigInteger)
+    """The stream version of the last event."""
+    position: Mapped[int] = mapped_column(BigInteger)
+    """The global position of the last event."""
+    item_count: Mapped[int] = mapped_column(Integer)
+    currency_code: Mapped[str] = mapped_column(String(3))
+    total_units: Mapped[int] = mapped_column(BigInteger)
+    """The total as google.type.Money has it: units and nanos."""
+    total_nanos: Mapped[int] = mapped_column(Integer)
+    view: Mapped[bytes] = mapped_column(LargeBinary)
+    """The ``shop.orders.v1.Order``, serialized. The last column: lists do not read it."""
