@@ -151,9 +151,39 @@ class EventType(_message.Message):
 
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
+@_typing.final
+class MoneyRules(_message.Message):
+    """What an amount of money in a request may be: a currency of three capital letters, an amount within
+    the bounds, nanos within 0 and 999,999,999. Checked with the rules of protovalidate, and reported
+    with them; a rule of its own because a CEL expression on a message costs more than all others together.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_UNITS_FIELD_NUMBER: _builtins.int
+    MAX_UNITS_FIELD_NUMBER: _builtins.int
+    min_units: _builtins.int
+    """The least number of whole units."""
+    max_units: _builtins.int
+    """The greatest amount, in whole units."""
+    def __init__(
+        self,
+        *,
+        min_units: _builtins.int = ...,
+        max_units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_units", b"max_units", "min_units", b"min_units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoneyRules: _TypeAlias = MoneyRules  # noqa: Y015
+
 COMMAND_FIELD_NUMBER: _builtins.int
 QUERY_FIELD_NUMBER: _builtins.int
 AGGREGATE_ID_FIELD_NUMBER: _builtins.int
+MONEY_FIELD_NUMBER: _builtins.int
 EVENT_FIELD_NUMBER: _builtins.int
 command: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___CommandMethod]
 """Marks an RPC as a command. Its request is the command itself."""
@@ -161,5 +191,7 @@ query: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, 
 """Marks an RPC as a query."""
 aggregate_id: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """Marks the one string field of a command that holds the id of its aggregate."""
+money: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___MoneyRules]
+"""The bounds of a google.type.Money field of a request."""
 event: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___EventType]
 """Marks a message as an event: a fact that is stored for ever."""

@@ -26,7 +26,7 @@ from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftwofold/v1/recorded_event.proto\x12\ntwofold.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe3\x01\n\rRecordedEvent\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x13\n\x0bstream_name\x18\x02 \x01(\t\x12\x16\n\x0estream_version\x18\x03 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12#\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x14.google.protobuf.Any\x12+\n\x08metadata\x18\x06 \x01(\x0b\x32\x19.twofold.v1.EventMetadata\x12/\n\x0brecorded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"a\n\rEventMetadata\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x61usation_id\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x13\n\x0btraceparent\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftwofold/v1/recorded_event.proto\x12\ntwofold.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x01\n\rRecordedEvent\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x13\n\x0bstream_name\x18\x02 \x01(\t\x12\x16\n\x0estream_version\x18\x03 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12#\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x14.google.protobuf.Any\x12+\n\x08metadata\x18\x06 \x01(\x0b\x32\x19.twofold.v1.EventMetadata\x12/\n\x0brecorded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x08 \x01(\x05\"a\n\rEventMetadata\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x61usation_id\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x13\n\x0btraceparent\x18\x04 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'twofold.v1.recorded_event_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RECORDEDEVENT']._serialized_start=108
-  _globals['_RECORDEDEVENT']._serialized_end=335
-  _globals['_EVENTMETADATA']._serialized_start=337
-  _globals['_EVENTMETADATA']._serialized_end=434
+  _globals['_RECORDEDEVENT']._serialized_end=353
+  _globals['_EVENTMETADATA']._serialized_start=355
+  _globals['_EVENTMETADATA']._serialized_end=452
 # @@protoc_insertion_point(module_scope)

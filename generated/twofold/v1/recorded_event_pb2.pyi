@@ -31,6 +31,7 @@ class RecordedEvent(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """The global position: 1-based, in commit order, without gaps."""
     stream_name: _builtins.str
@@ -39,6 +40,8 @@ class RecordedEvent(_message.Message):
     """Its place in the stream: 1-based, without gaps."""
     event_id: _builtins.str
     """The id of the event, a UUID. Also the message id on JetStream."""
+    revision: _builtins.int
+    """The revision of the event, from 1."""
     @_builtins.property
     def event(self) -> _any_pb2.Any:
         """The event itself, in its newest revision."""
@@ -61,10 +64,11 @@ class RecordedEvent(_message.Message):
         event: _any_pb2.Any | None = ...,
         metadata: Global___EventMetadata | None = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "metadata", b"metadata", "recorded_at", b"recorded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "event_id", b"event_id", "metadata", b"metadata", "position", b"position", "recorded_at", b"recorded_at", "stream_name", b"stream_name", "stream_version", b"stream_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "event_id", b"event_id", "metadata", b"metadata", "position", b"position", "recorded_at", b"recorded_at", "revision", b"revision", "stream_name", b"stream_name", "stream_version", b"stream_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

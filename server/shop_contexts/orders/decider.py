@@ -14,7 +14,7 @@ from shop.orders.v1 import events_pb2 as facts
 from shop.orders.v1.values_pb2 import OrderItem, OrderStatus
 from shop_contexts.orders.money import from_nanos
 from shop_contexts.orders.state import Item, Order, evolve
-from twofold_server.modelling import Decider, Given, Rejected
+from twofold_server.modelling import Decider, Given, InvalidRequest, Rejected
 
 MAX_QUANTITY = 1_000_000
 MAX_ITEMS = 1_000
@@ -23,7 +23,8 @@ Events = Sequence[Message]
 
 
 def create(command: commands.CreateOrderRequest, order: Order, given: Given) -> Events:
-    """The same product again adds up, at its last price."""
+    """The same product again adds up, at its last price; all prices are in one currency."""
+    _check_one_currency(command.items)
     items: dict[str, OrderItem] = {}
     for item in command.items:
         before = items.get(item.product_id)
@@ -90,7 +91,9 @@ def pay(command: commands.PayOrderRequest, order: Order, given: Given) -> Events
     """Only while PENDING; the whole total is paid."""
     _check_pending(order)
     amount = from_nanos(order.currency, order.total)
-    return [facts.OrderPaid(order_id=command.order_id, payment_reference=command.payment_reference, amount=amount)]
+    return [
+        facts.OrderPaid(order_id=command.order_id, payment_reference=command.payment_reference, amount=amount)
+    ]
 
 
 def ship(command: commands.ShipOrderRequest, order: Order, given: Given) -> Events:
@@ -116,7 +119,20 @@ def cancel(command: commands.CancelOrderRequest, order: Order, given: Given) -> 
     return [facts.OrderCancelled(order_id=command.order_id, reason=command.reason)]
 
 
-def _check_status(order: Order, reason: str, *allowed: OrderStatus) -> None:
+def _check_one_currency(items: Sequence[OrderItem]) -> None:
+    currency = items[0].unit_price.currency_code
+    mixed = [n for n, item in enumerate(items) if item.unit_price.currency_code != currency]
+    if mixed:
+        raise InvalidRequest(
+            f"all items must be priced in one currency; the first is in {currency}",
+            violations=[
+                (f"items[{n}].unit_price.currency_code", f"must be {currency}, like the first") for n in mixed
+            ],
+            reason="MIXED_CURRENCIES",
+        )
+
+
+def _check_status(order: Order, reason: str, *allowed: OrderStatus.ValueType) -> None:
     if order.status not in allowed:
         status, wanted = _word(order.status), " or ".join(_word(a) for a in allowed)
         raise Rejected(reason, f"the order is {status}; this needs {wanted}", metadata={"status": status})
@@ -144,7 +160,7 @@ def _item(order: Order, product_id: str) -> Item:
     return item
 
 
-def _word(status: OrderStatus) -> str:
+def _word(status: OrderStatus.ValueType) -> str:
     return OrderStatus.Name(status).removeprefix("ORDER_STATUS_")
 
 

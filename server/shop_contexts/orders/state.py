@@ -5,8 +5,11 @@ Names on disk: the event types of shop.orders.v1 and the category ``order``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+from google.protobuf.message import Message
 
 from shop.orders.v1 import events_pb2 as facts
 from shop.orders.v1.values_pb2 import OrderStatus
@@ -26,7 +29,7 @@ class Item:
 class Order:
     """What an order remembers of its past."""
 
-    status: OrderStatus = OrderStatus.ORDER_STATUS_UNSPECIFIED
+    status: OrderStatus.ValueType = OrderStatus.ORDER_STATUS_UNSPECIFIED
     currency: str = ""
     items: Mapping[str, Item] = field(default_factory=dict)
     """By product id."""
@@ -84,7 +87,7 @@ def cancelled(order: Order, event: facts.OrderCancelled) -> Order:
     return replace(order, status=OrderStatus.ORDER_STATUS_CANCELLED)
 
 
-evolve = {
+evolve: Mapping[type[Message], Callable[[Order, Any], Order]] = {
     facts.OrderCreated: created,
     facts.OrderItemAdded: item_added,
     facts.OrderItemRemoved: item_removed,

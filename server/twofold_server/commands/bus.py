@@ -61,20 +61,23 @@ def _claim(categories: dict[str, str], category: str, package: str) -> None:
     categories[category] = package
 
 
-def _check_commands(context: Context, contract: ContextContract, found: Mapping[type[Message], Decider[Any]]) -> None:
+def _check_commands(
+    context: Context, contract: ContextContract, found: Mapping[type[Message], Decider[Any]]
+) -> None:
     declared = {c.request for c in contract.commands.values()}
     for command in declared - found.keys():
         name = command.DESCRIPTOR.full_name
         raise StartupError(f"command {name} has no handler; add it to a decider of context {context.package}")
     for decider in context.deciders:
         for command in decider.decide.keys() - declared:
-            raise StartupError(f"{command.DESCRIPTOR.full_name} is handled in {context.package}, but is no command of it")
+            raise StartupError(
+                f"{command.DESCRIPTOR.full_name} is handled in {context.package}, but is no command of it"
+            )
 
 
 def _check_events(context: Context, contract: ContextContract) -> None:
     evolved = [event for decider in context.deciders for event in decider.evolve]
     for event in contract.events.values():
-        if evolved.count(event.message) != 1:
-            raise StartupError(
-                f"event {event.type_name} is evolved by {evolved.count(event.message)} deciders; it must be one"
-            )
+        count = evolved.count(event.message)
+        if count != 1:
+            raise StartupError(f"event {event.type_name} is evolved by {count} deciders; it must be one")

@@ -23,7 +23,14 @@ from twofold_server.errors import (
     Unavailable,
     VersionConflict,
 )
-from twofold_server.event_store.appending import Append, Appended, AppendOutcome, Replay, StoredResponse
+from twofold_server.event_store.appending import (
+    Append,
+    Appended,
+    AppendOutcome,
+    Conflict,
+    Replay,
+    StoredResponse,
+)
 from twofold_server.event_store.events import NewEvent
 from twofold_server.event_store.expected_version import expected
 from twofold_server.event_store.group_commit import GroupCommit
@@ -66,23 +73,25 @@ class CommandExecution:
         decider = self._deciders[type(call.command)]
         name = f"{decider.category}-{call.aggregate_id}"
         # 1. Load the state: nothing is stored under an id that was made just now.
-        stream = self._streams.begin(name, decider) if call.id_assigned else await self._streams.load(name, decider)
+        stream = (
+            self._streams.begin(name, decider)
+            if call.id_assigned
+            else await self._streams.load(name, decider)
+        )
         for _ in range(ATTEMPTS):
             # 2. Decide. What stores nothing is answered only when the state turns out to be true.
             try:
                 events = _decide(call, stream)
-                if not call.command.options.validate_only:
-                    # 3. Append: counts at once for the next decision, and for the world after the commit.
-                    match await self._append(call, stream, events):
-                        case Appended(response=response):
-                            return _accepted(call, response)
-                        case Replay(stored=stored):
-                            return _replayed(call, stored)
-                elif await self._is_true(stream):
-                    return _planned(call, stream, events)
             except _REFUSALS as refusal:
                 if await self._is_true(stream):
                     return await self._refused(call, refusal)
+            else:
+                # 3. Append: counts at once for the next decision, and for the world after the commit.
+                match await self._append(call, stream, events):
+                    case Appended(response=response):
+                        return _accepted(call, response)
+                    case Replay(stored=stored):
+                        return _replayed(call, stored)
             # 4. Another writer was faster: decide again on fresh state.
             self._streams.evict(stream)
             stream = await self._streams.load(name, decider)
@@ -90,6 +99,8 @@ class CommandExecution:
 
     async def _append(self, call: CommandCall, stream: Stream, events: Sequence[Message]) -> AppendOutcome:
         before = stream.version
+        if call.command.options.validate_only:
+            return await self._plan(call, stream, events)
         stream.apply(events)
         after = stream.version
         append = Append(
@@ -108,6 +119,15 @@ class CommandExecution:
         except Unavailable:
             self._streams.evict(stream)
             raise
+
+    async def _plan(self, call: CommandCall, stream: Stream, events: Sequence[Message]) -> AppendOutcome:
+        """What an append would come to, with nothing stored."""
+        receipt = Receipt(aggregate_id=call.aggregate_id, version=stream.version + len(events))
+        for event in events:
+            receipt.planned_events.add().Pack(event)
+        if not await self._is_true(stream):
+            return Conflict(stream.version)
+        return Appended((), call.contract.response(receipt=receipt).SerializeToString())
 
     def _new(self, event: Message, call: CommandCall) -> NewEvent:
         return NewEvent(
@@ -136,7 +156,9 @@ class CommandExecution:
         if stored is not None:
             return _replayed(call, stored)  # it was accepted the first time
         if isinstance(refusal, Rejected) and refusal.reason not in call.contract.rejections:
-            raise UndeclaredRejection(f"{call.contract.method} does not declare {refusal.reason}") from refusal
+            raise UndeclaredRejection(
+                f"{call.contract.method} does not declare {refusal.reason}"
+            ) from refusal
         raise refusal
 
 
@@ -178,10 +200,3 @@ def _replayed(call: CommandCall, stored: StoredResponse) -> CommandResult:
     response: Any = call.contract.response.FromString(stored.response)
     response.receipt.replayed = True
     return CommandResult(response.SerializeToString(), response.receipt)
-
-
-def _planned(call: CommandCall, stream: Stream, events: Sequence[Message]) -> CommandResult:
-    receipt = Receipt(aggregate_id=call.aggregate_id, version=stream.version + len(events))
-    for event in events:
-        receipt.planned_events.add().Pack(event)
-    return CommandResult(call.contract.response(receipt=receipt).SerializeToString(), receipt)

@@ -19,7 +19,10 @@ class PostgresDatabase:
     def __init__(self, url: str, *, read_only: bool, readers: int) -> None:
         self._writer = create_async_engine(url, pool_size=2, pool_pre_ping=False)
         self._reader = create_async_engine(
-            url, pool_size=readers, isolation_level="REPEATABLE READ", execution_options={"postgresql_readonly": True}
+            url,
+            pool_size=readers,
+            isolation_level="REPEATABLE READ",
+            execution_options={"postgresql_readonly": True},
         )
         self._read_only = read_only
 

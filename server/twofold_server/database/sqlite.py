@@ -34,7 +34,7 @@ class _Thread(aiosqlite.Connection):
         self._thread.daemon = True
         await self
         self._begin = begin
-        self._sqlalchemy = await self._execute(self._open)
+        self._sqlalchemy = await self._execute(self._open)  # type: ignore[no-untyped-call]
 
     def _open(self) -> Connection:
         raw = self._conn
@@ -48,7 +48,7 @@ class _Thread(aiosqlite.Connection):
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
         """Run work in one transaction."""
-        result: T = await self._execute(self._transact, work)
+        result: T = await self._execute(self._transact, work)  # type: ignore[no-untyped-call]
         return result
 
 

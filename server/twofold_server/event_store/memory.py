@@ -40,7 +40,11 @@ class MemoryEventStore:
     ) -> list[RecordedEvent]:
         """See EventStore."""
         end = to_version if to_version is not None else len(self._events)
-        found = [e for e in self._events if e.stream_name == stream_name and from_version <= e.stream_version <= end]
+        found = [
+            e
+            for e in self._events
+            if e.stream_name == stream_name and from_version <= e.stream_version <= end
+        ]
         return found[:limit]
 
     async def stream_version(self, stream_name: str) -> int:

@@ -31,7 +31,7 @@ class CommandContract:
     """Its answer; field ``receipt`` is a ``twofold.v1.Receipt``."""
     aggregate_field: str
     """The name of the request field that holds the aggregate's id."""
-    existence: options_pb2.Existence
+    existence: options_pb2.Existence.ValueType
     """Whether the aggregate must exist."""
     rejections: frozenset[str]
     """The closed set of reasons for FAILED_PRECONDITION."""
@@ -107,7 +107,9 @@ def _files(package: str) -> Iterator[FileDescriptor]:
     try:
         folder = importlib.import_module(package)
     except ImportError as error:
-        raise StartupError(f"no generated code for proto package {package}: {error}; run make generate") from None
+        raise StartupError(
+            f"no generated code for proto package {package}: {error}; run make generate"
+        ) from None
     for module in pkgutil.iter_modules(folder.__path__):
         if module.name.endswith("_pb2"):
             yield importlib.import_module(f"{package}.{module.name}").DESCRIPTOR
@@ -125,14 +127,14 @@ def _command(method: MethodDescriptor) -> CommandContract:
     ids = [f.name for f in method.input_type.fields if f.GetOptions().Extensions[options_pb2.aggregate_id]]
     if len(ids) != 1:
         raise StartupError(
-            f"{method.input_type.full_name} marks {len(ids)} fields with twofold.v1.aggregate_id; mark exactly one"
+            f"{method.input_type.full_name} marks {len(ids)} fields with twofold.v1.aggregate_id; mark one"
         )
     if options.existence == options_pb2.EXISTENCE_UNSPECIFIED:
         raise StartupError(f"{method.full_name} does not say `existence` in its option twofold.v1.command")
     return CommandContract(
         service=method.containing_service.full_name,
         method=method.name,
-        package=method.file.package,
+        package=method.containing_service.file.package,
         request=GetMessageClass(method.input_type),
         response=GetMessageClass(method.output_type),
         aggregate_field=ids[0],
@@ -150,7 +152,7 @@ def _query(method: MethodDescriptor) -> QueryContract:
     return QueryContract(
         service=method.containing_service.full_name,
         method=method.name,
-        package=method.file.package,
+        package=method.containing_service.file.package,
         request=GetMessageClass(method.input_type),
         response=GetMessageClass(method.output_type),
         projection=projection,

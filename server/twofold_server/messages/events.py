@@ -37,4 +37,3 @@ class EventCodec:
 def time_of(microseconds: int) -> datetime:
     """From microseconds since 1970 to a time in UTC."""
     return _EPOCH + timedelta(microseconds=microseconds)
-

@@ -30,7 +30,9 @@ def token_position(token: str, log_id: str) -> int:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         logs = ConsistencyToken.FromString(raw).logs
     except (binascii.Error, DecodeError, ValueError):
-        raise _refused("is not a consistency token; use the one of a receipt or an answer as it was sent") from None
+        raise _refused(
+            "is not a consistency token; use the one of a receipt or an answer as it was sent"
+        ) from None
     if len(logs) != 1 or logs[0].position < 0:
         raise _refused("is not a consistency token; use the one of a receipt or an answer as it was sent")
     if logs[0].log_id != log_id:

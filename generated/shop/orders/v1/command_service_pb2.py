@@ -29,7 +29,7 @@ from twofold.v1 import command_pb2 as twofold_dot_v1_dot_command__pb2
 from twofold.v1 import options_pb2 as twofold_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$shop/orders/v1/command_service.proto\x12\x0eshop.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17google/type/money.proto\x1a\x1bshop/orders/v1/values.proto\x1a\x18twofold/v1/command.proto\x1a\x18twofold/v1/options.proto\"\x94\x04\n\x12\x43reateOrderRequest\x12^\n\x08order_id\x18\x01 \x01(\tBL\xbaHEr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xd8\x01\x01\xd8\xc1\x18\x01\x12=\n\x0b\x63ustomer_id\x18\x02 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x35\n\x05items\x18\x03 \x03(\x0b\x32\x19.shop.orders.v1.OrderItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12\x39\n\x10shipping_address\x18\x04 \x01(\x0b\x32\x17.shop.orders.v1.AddressB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x06 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions:\x9e\x01\xbaH\x9a\x01\x1a\x97\x01\n\x12items.one_currency\x12(all items must be priced in one currency\x1aWthis.items.all(i, i.unit_price.currency_code == this.items[0].unit_price.currency_code)\";\n\x13\x43reateOrderResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt\"\xeb\x04\n\x13\x41\x64\x64OrderItemRequest\x12[\n\x08order_id\x18\x01 \x01(\tBI\xbaHBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xd8\xc1\x18\x01\x12<\n\nproduct_id\x18\x02 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x1d\n\x08quantity\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01\x12\xcb\x02\n\nunit_price\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyB\xa2\x02\xbaH\x9e\x02\xba\x01\xa2\x01\n\x0bmoney.price\x12\x38must be 0 to 1000000000 units, with nanos 0 to 999999999\x1aYthis.units >= 0 && this.units <= 1000000000 && this.nanos >= 0 && this.nanos <= 999999999\xba\x01r\n\x0emoney.currency\x12\x36\x63urrency_code must be three capital letters (ISO 4217)\x1a(this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x06 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions\"<\n\x14\x41\x64\x64OrderItemResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt\"\x81\x02\n\x16RemoveOrderItemRequest\x12[\n\x08order_id\x18\x01 \x01(\tBI\xbaHBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xd8\xc1\x18\x01\x12<\n\nproduct_id\x18\x02 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x04 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions\"?\n\x17RemoveOrderItemResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt\"\xa3\x02\n\x19\x43hangeItemQuantityRequest\x12[\n\x08order_id\x18\x01 \x01(\tBI\xbaHBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xd8\xc1\x18\x01\x12<\n\nproduct_id\x18\x02 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x1d\n\x08quantity\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x05 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions\"B\n\x1a\x43hangeItemQuantityResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt\"\xe3\x01\n\x0fPayOrderRequest\x12[\n\x08order_id\x18\x01 \x01(\tBI\xbaHBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xd8\xc1\x18\x01\x12%\n\x11payment_reference\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x04 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions\"8\n\x10PayOrderResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt\"\xfd\x01\n\x10ShipOrderRequest\x12[\n\x08order_id\x18\x01 \x01(\tBI\xbaHBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xd8\xc1\x18\x01\x12\x1a\n\x07\x63\x61rrier\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\"\n\x0ftracking_number\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x05 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions\"9\n\x11ShipOrderResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt\"\xc1\x01\n\x14\x43ompleteOrderRequest\x12[\n\x08order_id\x18\x01 \x01(\tBI\xbaHBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xd8\xc1\x18\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x03 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions\"=\n\x15\x43ompleteOrderResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt\"\xd9\x01\n\x12\x43\x61ncelOrderRequest\x12[\n\x08order_id\x18\x01 \x01(\tBI\xbaHBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\xd8\xc1\x18\x01\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x04 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions\";\n\x13\x43\x61ncelOrderResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt2\xe4\x0c\n\x0e\x43ommandService\x12\xa2\x01\n\x0b\x43reateOrder\x12\".shop.orders.v1.CreateOrderRequest\x1a#.shop.orders.v1.CreateOrderResponse\"J\xca\xc1\x18\x46\x08\x02\x12\x42\n\x12QUANTITY_TOO_LARGE\x12,the quantities add up to more than 1,000,000\x12\xe4\x02\n\x0c\x41\x64\x64OrderItem\x12#.shop.orders.v1.AddOrderItemRequest\x1a$.shop.orders.v1.AddOrderItemResponse\"\x88\x02\xca\xc1\x18\x83\x02\x08\x01\x12\x33\n\x11ORDER_NOT_PENDING\x12\x1ethe order is no longer PENDING\x12\x44\n\x11\x43URRENCY_MISMATCH\x12/the price is in another currency than the order\x12\x42\n\x12QUANTITY_TOO_LARGE\x12,the quantities add up to more than 1,000,000\x12@\n\x0eTOO_MANY_ITEMS\x12.the order already has 1,000 different products\x12\x9d\x02\n\x0fRemoveOrderItem\x12&.shop.orders.v1.RemoveOrderItemRequest\x1a\'.shop.orders.v1.RemoveOrderItemResponse\"\xb8\x01\xca\xc1\x18\xb3\x01\x08\x01\x12\x33\n\x11ORDER_NOT_PENDING\x12\x1ethe order is no longer PENDING\x12\x32\n\x11ITEM_NOT_IN_ORDER\x12\x1dthe order has no such product\x12\x46\n\tLAST_ITEM\x12\x39the last item cannot be removed; cancel the order instead\x12\xdc\x01\n\x12\x43hangeItemQuantity\x12).shop.orders.v1.ChangeItemQuantityRequest\x1a*.shop.orders.v1.ChangeItemQuantityResponse\"o\xca\xc1\x18k\x08\x01\x12\x33\n\x11ORDER_NOT_PENDING\x12\x1ethe order is no longer PENDING\x12\x32\n\x11ITEM_NOT_IN_ORDER\x12\x1dthe order has no such product\x12\x8a\x01\n\x08PayOrder\x12\x1f.shop.orders.v1.PayOrderRequest\x1a .shop.orders.v1.PayOrderResponse\";\xca\xc1\x18\x37\x08\x01\x12\x33\n\x11ORDER_NOT_PENDING\x12\x1ethe order is no longer PENDING\x12\x81\x01\n\tShipOrder\x12 .shop.orders.v1.ShipOrderRequest\x1a!.shop.orders.v1.ShipOrderResponse\"/\xca\xc1\x18+\x08\x01\x12\'\n\x0eORDER_NOT_PAID\x12\x15the order is not PAID\x12\x93\x01\n\rCompleteOrder\x12$.shop.orders.v1.CompleteOrderRequest\x1a%.shop.orders.v1.CompleteOrderResponse\"5\xca\xc1\x18\x31\x08\x01\x12-\n\x11ORDER_NOT_SHIPPED\x12\x18the order is not SHIPPED\x12\x9f\x01\n\x0b\x43\x61ncelOrder\x12\".shop.orders.v1.CancelOrderRequest\x1a#.shop.orders.v1.CancelOrderResponse\"G\xca\xc1\x18\x43\x08\x01\x12?\n\x15ORDER_NOT_CANCELLABLE\x12&the order is no longer PENDING or PAIDb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$shop/orders/v1/command_service.proto\x12\x0eshop.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17google/type/money.proto\x1a\x1bshop/orders/v1/values.proto\x1a\x18twofold/v1/command.proto\x1a\x18twofold/v1/options.proto\"\xb4\x03\n\x12\x43reateOrderRequest\x12\x9e\x01\n\x08order_id\x18\x01 \x01(\tB\x8b\x01\xbaH\x83\x01\xba\x01}\n\nuuid.lower\x12\x1fmust be a UUID in small letters\x1aNthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\xd8\x01\x01\xd8\xc1\x18\x01\x12=\n\x0b\x63ustomer_id\x18\x02 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x35\n\x05items\x18\x03 \x03(\x0b\x32\x19.shop.orders.v1.OrderItemB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xe8\x07\x12\x39\n\x10shipping_address\x18\x04 \x01(\x0b\x32\x17.shop.orders.v1.AddressB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x06 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions\";\n\x13\x43reateOrderResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt\"\x98\x03\n\x13\x41\x64\x64OrderItemRequest\x12\x9b\x01\n\x08order_id\x18\x01 \x01(\tB\x88\x01\xbaH\x80\x01\xba\x01}\n\nuuid.lower\x12\x1fmust be a UUID in small letters\x1aNthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\xd8\xc1\x18\x01\x12<\n\nproduct_id\x18\x02 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x1d\n\x08quantity\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01\x12\x38\n\nunit_price\x18\x04 \x01(\x0b\x32\x12.google.type.MoneyB\x10\xbaH\x03\xc8\x01\x01\xea\xc1\x18\x06\x10\x80\x94\xeb\xdc\x03\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x06 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions\"<\n\x14\x41\x64\x64OrderItemResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt\"\xc2\x02\n\x16RemoveOrderItemRequest\x12\x9b\x01\n\x08order_id\x18\x01 \x01(\tB\x88\x01\xbaH\x80\x01\xba\x01}\n\nuuid.lower\x12\x1fmust be a UUID in small letters\x1aNthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\xd8\xc1\x18\x01\x12<\n\nproduct_id\x18\x02 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x04 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions\"?\n\x17RemoveOrderItemResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt\"\xe4\x02\n\x19\x43hangeItemQuantityRequest\x12\x9b\x01\n\x08order_id\x18\x01 \x01(\tB\x88\x01\xbaH\x80\x01\xba\x01}\n\nuuid.lower\x12\x1fmust be a UUID in small letters\x1aNthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\xd8\xc1\x18\x01\x12<\n\nproduct_id\x18\x02 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x1d\n\x08quantity\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x05 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions\"B\n\x1a\x43hangeItemQuantityResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt\"\xa4\x02\n\x0fPayOrderRequest\x12\x9b\x01\n\x08order_id\x18\x01 \x01(\tB\x88\x01\xbaH\x80\x01\xba\x01}\n\nuuid.lower\x12\x1fmust be a UUID in small letters\x1aNthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\xd8\xc1\x18\x01\x12%\n\x11payment_reference\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x04 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions\"8\n\x10PayOrderResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt\"\xbe\x02\n\x10ShipOrderRequest\x12\x9b\x01\n\x08order_id\x18\x01 \x01(\tB\x88\x01\xbaH\x80\x01\xba\x01}\n\nuuid.lower\x12\x1fmust be a UUID in small letters\x1aNthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\xd8\xc1\x18\x01\x12\x1a\n\x07\x63\x61rrier\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\"\n\x0ftracking_number\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x05 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions\"9\n\x11ShipOrderResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt\"\x82\x02\n\x14\x43ompleteOrderRequest\x12\x9b\x01\n\x08order_id\x18\x01 \x01(\tB\x88\x01\xbaH\x80\x01\xba\x01}\n\nuuid.lower\x12\x1fmust be a UUID in small letters\x1aNthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\xd8\xc1\x18\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x03 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions\"=\n\x15\x43ompleteOrderResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt\"\x9a\x02\n\x12\x43\x61ncelOrderRequest\x12\x9b\x01\n\x08order_id\x18\x01 \x01(\tB\x88\x01\xbaH\x80\x01\xba\x01}\n\nuuid.lower\x12\x1fmust be a UUID in small letters\x1aNthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\xd8\xc1\x18\x01\x12\x18\n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12+\n\x07options\x18\x04 \x01(\x0b\x32\x1a.twofold.v1.CommandOptions\";\n\x13\x43\x61ncelOrderResponse\x12$\n\x07receipt\x18\x01 \x01(\x0b\x32\x13.twofold.v1.Receipt2\xe4\x0c\n\x0e\x43ommandService\x12\xa2\x01\n\x0b\x43reateOrder\x12\".shop.orders.v1.CreateOrderRequest\x1a#.shop.orders.v1.CreateOrderResponse\"J\xca\xc1\x18\x46\x08\x02\x12\x42\n\x12QUANTITY_TOO_LARGE\x12,the quantities add up to more than 1,000,000\x12\xe4\x02\n\x0c\x41\x64\x64OrderItem\x12#.shop.orders.v1.AddOrderItemRequest\x1a$.shop.orders.v1.AddOrderItemResponse\"\x88\x02\xca\xc1\x18\x83\x02\x08\x01\x12\x33\n\x11ORDER_NOT_PENDING\x12\x1ethe order is no longer PENDING\x12\x44\n\x11\x43URRENCY_MISMATCH\x12/the price is in another currency than the order\x12\x42\n\x12QUANTITY_TOO_LARGE\x12,the quantities add up to more than 1,000,000\x12@\n\x0eTOO_MANY_ITEMS\x12.the order already has 1,000 different products\x12\x9d\x02\n\x0fRemoveOrderItem\x12&.shop.orders.v1.RemoveOrderItemRequest\x1a\'.shop.orders.v1.RemoveOrderItemResponse\"\xb8\x01\xca\xc1\x18\xb3\x01\x08\x01\x12\x33\n\x11ORDER_NOT_PENDING\x12\x1ethe order is no longer PENDING\x12\x32\n\x11ITEM_NOT_IN_ORDER\x12\x1dthe order has no such product\x12\x46\n\tLAST_ITEM\x12\x39the last item cannot be removed; cancel the order instead\x12\xdc\x01\n\x12\x43hangeItemQuantity\x12).shop.orders.v1.ChangeItemQuantityRequest\x1a*.shop.orders.v1.ChangeItemQuantityResponse\"o\xca\xc1\x18k\x08\x01\x12\x33\n\x11ORDER_NOT_PENDING\x12\x1ethe order is no longer PENDING\x12\x32\n\x11ITEM_NOT_IN_ORDER\x12\x1dthe order has no such product\x12\x8a\x01\n\x08PayOrder\x12\x1f.shop.orders.v1.PayOrderRequest\x1a .shop.orders.v1.PayOrderResponse\";\xca\xc1\x18\x37\x08\x01\x12\x33\n\x11ORDER_NOT_PENDING\x12\x1ethe order is no longer PENDING\x12\x81\x01\n\tShipOrder\x12 .shop.orders.v1.ShipOrderRequest\x1a!.shop.orders.v1.ShipOrderResponse\"/\xca\xc1\x18+\x08\x01\x12\'\n\x0eORDER_NOT_PAID\x12\x15the order is not PAID\x12\x93\x01\n\rCompleteOrder\x12$.shop.orders.v1.CompleteOrderRequest\x1a%.shop.orders.v1.CompleteOrderResponse\"5\xca\xc1\x18\x31\x08\x01\x12-\n\x11ORDER_NOT_SHIPPED\x12\x18the order is not SHIPPED\x12\x9f\x01\n\x0b\x43\x61ncelOrder\x12\".shop.orders.v1.CancelOrderRequest\x1a#.shop.orders.v1.CancelOrderResponse\"G\xca\xc1\x18\x43\x08\x01\x12?\n\x15ORDER_NOT_CANCELLABLE\x12&the order is no longer PENDING or PAIDb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shop.orders.v1.command_serv
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREATEORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
-  _globals['_CREATEORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272HEr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\330\001\001\330\301\030\001'
+  _globals['_CREATEORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\203\001\272\001}\n\nuuid.lower\022\037must be a UUID in small letters\032Nthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\330\001\001\330\301\030\001'
   _globals['_CREATEORDERREQUEST'].fields_by_name['customer_id']._loaded_options = None
   _globals['_CREATEORDERREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'
   _globals['_CREATEORDERREQUEST'].fields_by_name['items']._loaded_options = None
@@ -46,26 +46,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEORDERREQUEST'].fields_by_name['shipping_address']._serialized_options = b'\272H\003\310\001\001'
   _globals['_CREATEORDERREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEORDERREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
-  _globals['_CREATEORDERREQUEST']._loaded_options = None
-  _globals['_CREATEORDERREQUEST']._serialized_options = b'\272H\232\001\032\227\001\n\022items.one_currency\022(all items must be priced in one currency\032Wthis.items.all(i, i.unit_price.currency_code == this.items[0].unit_price.currency_code)'
   _globals['_ADDORDERITEMREQUEST'].fields_by_name['order_id']._loaded_options = None
-  _globals['_ADDORDERITEMREQUEST'].fields_by_name['order_id']._serialized_options = b'\272HBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\330\301\030\001'
+  _globals['_ADDORDERITEMREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\200\001\272\001}\n\nuuid.lower\022\037must be a UUID in small letters\032Nthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\330\301\030\001'
   _globals['_ADDORDERITEMREQUEST'].fields_by_name['product_id']._loaded_options = None
   _globals['_ADDORDERITEMREQUEST'].fields_by_name['product_id']._serialized_options = b'\272H%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'
   _globals['_ADDORDERITEMREQUEST'].fields_by_name['quantity']._loaded_options = None
   _globals['_ADDORDERITEMREQUEST'].fields_by_name['quantity']._serialized_options = b'\272H\010\032\006\030\300\204=(\001'
   _globals['_ADDORDERITEMREQUEST'].fields_by_name['unit_price']._loaded_options = None
-  _globals['_ADDORDERITEMREQUEST'].fields_by_name['unit_price']._serialized_options = b'\272H\236\002\272\001\242\001\n\013money.price\0228must be 0 to 1000000000 units, with nanos 0 to 999999999\032Ythis.units >= 0 && this.units <= 1000000000 && this.nanos >= 0 && this.nanos <= 999999999\272\001r\n\016money.currency\0226currency_code must be three capital letters (ISO 4217)\032(this.currency_code.matches(\'^[A-Z]{3}$\')\310\001\001'
+  _globals['_ADDORDERITEMREQUEST'].fields_by_name['unit_price']._serialized_options = b'\272H\003\310\001\001\352\301\030\006\020\200\224\353\334\003'
   _globals['_ADDORDERITEMREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_ADDORDERITEMREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_REMOVEORDERITEMREQUEST'].fields_by_name['order_id']._loaded_options = None
-  _globals['_REMOVEORDERITEMREQUEST'].fields_by_name['order_id']._serialized_options = b'\272HBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\330\301\030\001'
+  _globals['_REMOVEORDERITEMREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\200\001\272\001}\n\nuuid.lower\022\037must be a UUID in small letters\032Nthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\330\301\030\001'
   _globals['_REMOVEORDERITEMREQUEST'].fields_by_name['product_id']._loaded_options = None
   _globals['_REMOVEORDERITEMREQUEST'].fields_by_name['product_id']._serialized_options = b'\272H%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'
   _globals['_REMOVEORDERITEMREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_REMOVEORDERITEMREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_CHANGEITEMQUANTITYREQUEST'].fields_by_name['order_id']._loaded_options = None
-  _globals['_CHANGEITEMQUANTITYREQUEST'].fields_by_name['order_id']._serialized_options = b'\272HBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\330\301\030\001'
+  _globals['_CHANGEITEMQUANTITYREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\200\001\272\001}\n\nuuid.lower\022\037must be a UUID in small letters\032Nthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\330\301\030\001'
   _globals['_CHANGEITEMQUANTITYREQUEST'].fields_by_name['product_id']._loaded_options = None
   _globals['_CHANGEITEMQUANTITYREQUEST'].fields_by_name['product_id']._serialized_options = b'\272H%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'
   _globals['_CHANGEITEMQUANTITYREQUEST'].fields_by_name['quantity']._loaded_options = None
@@ -73,13 +71,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHANGEITEMQUANTITYREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CHANGEITEMQUANTITYREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_PAYORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
-  _globals['_PAYORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272HBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\330\301\030\001'
+  _globals['_PAYORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\200\001\272\001}\n\nuuid.lower\022\037must be a UUID in small letters\032Nthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\330\301\030\001'
   _globals['_PAYORDERREQUEST'].fields_by_name['payment_reference']._loaded_options = None
   _globals['_PAYORDERREQUEST'].fields_by_name['payment_reference']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
   _globals['_PAYORDERREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_PAYORDERREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_SHIPORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
-  _globals['_SHIPORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272HBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\330\301\030\001'
+  _globals['_SHIPORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\200\001\272\001}\n\nuuid.lower\022\037must be a UUID in small letters\032Nthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\330\301\030\001'
   _globals['_SHIPORDERREQUEST'].fields_by_name['carrier']._loaded_options = None
   _globals['_SHIPORDERREQUEST'].fields_by_name['carrier']._serialized_options = b'\272H\006r\004\020\001\030d'
   _globals['_SHIPORDERREQUEST'].fields_by_name['tracking_number']._loaded_options = None
@@ -87,11 +85,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHIPORDERREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_SHIPORDERREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_COMPLETEORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
-  _globals['_COMPLETEORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272HBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\330\301\030\001'
+  _globals['_COMPLETEORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\200\001\272\001}\n\nuuid.lower\022\037must be a UUID in small letters\032Nthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\330\301\030\001'
   _globals['_COMPLETEORDERREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_COMPLETEORDERREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_CANCELORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
-  _globals['_CANCELORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272HBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\330\301\030\001'
+  _globals['_CANCELORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\200\001\272\001}\n\nuuid.lower\022\037must be a UUID in small letters\032Nthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\330\301\030\001'
   _globals['_CANCELORDERREQUEST'].fields_by_name['reason']._loaded_options = None
   _globals['_CANCELORDERREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003\030\364\003'
   _globals['_CANCELORDERREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -113,37 +111,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMMANDSERVICE'].methods_by_name['CancelOrder']._loaded_options = None
   _globals['_COMMANDSERVICE'].methods_by_name['CancelOrder']._serialized_options = b'\312\301\030C\010\001\022?\n\025ORDER_NOT_CANCELLABLE\022&the order is no longer PENDING or PAID'
   _globals['_CREATEORDERREQUEST']._serialized_start=192
-  _globals['_CREATEORDERREQUEST']._serialized_end=724
-  _globals['_CREATEORDERRESPONSE']._serialized_start=726
-  _globals['_CREATEORDERRESPONSE']._serialized_end=785
-  _globals['_ADDORDERITEMREQUEST']._serialized_start=788
-  _globals['_ADDORDERITEMREQUEST']._serialized_end=1407
-  _globals['_ADDORDERITEMRESPONSE']._serialized_start=1409
-  _globals['_ADDORDERITEMRESPONSE']._serialized_end=1469
-  _globals['_REMOVEORDERITEMREQUEST']._serialized_start=1472
-  _globals['_REMOVEORDERITEMREQUEST']._serialized_end=1729
-  _globals['_REMOVEORDERITEMRESPONSE']._serialized_start=1731
-  _globals['_REMOVEORDERITEMRESPONSE']._serialized_end=1794
-  _globals['_CHANGEITEMQUANTITYREQUEST']._serialized_start=1797
-  _globals['_CHANGEITEMQUANTITYREQUEST']._serialized_end=2088
-  _globals['_CHANGEITEMQUANTITYRESPONSE']._serialized_start=2090
-  _globals['_CHANGEITEMQUANTITYRESPONSE']._serialized_end=2156
-  _globals['_PAYORDERREQUEST']._serialized_start=2159
-  _globals['_PAYORDERREQUEST']._serialized_end=2386
-  _globals['_PAYORDERRESPONSE']._serialized_start=2388
-  _globals['_PAYORDERRESPONSE']._serialized_end=2444
-  _globals['_SHIPORDERREQUEST']._serialized_start=2447
-  _globals['_SHIPORDERREQUEST']._serialized_end=2700
-  _globals['_SHIPORDERRESPONSE']._serialized_start=2702
-  _globals['_SHIPORDERRESPONSE']._serialized_end=2759
-  _globals['_COMPLETEORDERREQUEST']._serialized_start=2762
-  _globals['_COMPLETEORDERREQUEST']._serialized_end=2955
-  _globals['_COMPLETEORDERRESPONSE']._serialized_start=2957
-  _globals['_COMPLETEORDERRESPONSE']._serialized_end=3018
-  _globals['_CANCELORDERREQUEST']._serialized_start=3021
-  _globals['_CANCELORDERREQUEST']._serialized_end=3238
-  _globals['_CANCELORDERRESPONSE']._serialized_start=3240
-  _globals['_CANCELORDERRESPONSE']._serialized_end=3299
-  _globals['_COMMANDSERVICE']._serialized_start=3302
-  _globals['_COMMANDSERVICE']._serialized_end=4938
+  _globals['_CREATEORDERREQUEST']._serialized_end=628
+  _globals['_CREATEORDERRESPONSE']._serialized_start=630
+  _globals['_CREATEORDERRESPONSE']._serialized_end=689
+  _globals['_ADDORDERITEMREQUEST']._serialized_start=692
+  _globals['_ADDORDERITEMREQUEST']._serialized_end=1100
+  _globals['_ADDORDERITEMRESPONSE']._serialized_start=1102
+  _globals['_ADDORDERITEMRESPONSE']._serialized_end=1162
+  _globals['_REMOVEORDERITEMREQUEST']._serialized_start=1165
+  _globals['_REMOVEORDERITEMREQUEST']._serialized_end=1487
+  _globals['_REMOVEORDERITEMRESPONSE']._serialized_start=1489
+  _globals['_REMOVEORDERITEMRESPONSE']._serialized_end=1552
+  _globals['_CHANGEITEMQUANTITYREQUEST']._serialized_start=1555
+  _globals['_CHANGEITEMQUANTITYREQUEST']._serialized_end=1911
+  _globals['_CHANGEITEMQUANTITYRESPONSE']._serialized_start=1913
+  _globals['_CHANGEITEMQUANTITYRESPONSE']._serialized_end=1979
+  _globals['_PAYORDERREQUEST']._serialized_start=1982
+  _globals['_PAYORDERREQUEST']._serialized_end=2274
+  _globals['_PAYORDERRESPONSE']._serialized_start=2276
+  _globals['_PAYORDERRESPONSE']._serialized_end=2332
+  _globals['_SHIPORDERREQUEST']._serialized_start=2335
+  _globals['_SHIPORDERREQUEST']._serialized_end=2653
+  _globals['_SHIPORDERRESPONSE']._serialized_start=2655
+  _globals['_SHIPORDERRESPONSE']._serialized_end=2712
+  _globals['_COMPLETEORDERREQUEST']._serialized_start=2715
+  _globals['_COMPLETEORDERREQUEST']._serialized_end=2973
+  _globals['_COMPLETEORDERRESPONSE']._serialized_start=2975
+  _globals['_COMPLETEORDERRESPONSE']._serialized_end=3036
+  _globals['_CANCELORDERREQUEST']._serialized_start=3039
+  _globals['_CANCELORDERREQUEST']._serialized_end=3321
+  _globals['_CANCELORDERRESPONSE']._serialized_start=3323
+  _globals['_CANCELORDERRESPONSE']._serialized_end=3382
+  _globals['_COMMANDSERVICE']._serialized_start=3385
+  _globals['_COMMANDSERVICE']._serialized_end=5021
 # @@protoc_insertion_point(module_scope)

@@ -29,7 +29,7 @@ from twofold.v1 import options_pb2 as twofold_dot_v1_dot_options__pb2
 from twofold.v1 import reading_pb2 as twofold_dot_v1_dot_reading__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shop/orders/v1/query_service.proto\x12\x0eshop.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bshop/orders/v1/values.proto\x1a\x1ashop/orders/v1/views.proto\x1a\x18twofold/v1/options.proto\x1a\x18twofold/v1/reading.proto\"\x99\x01\n\x0fGetOrderRequest\x12W\n\x08order_id\x18\x01 \x01(\tBE\xbaHBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\x12-\n\x0cread_options\x18\x02 \x01(\x0b\x32\x17.twofold.v1.ReadOptions\"a\n\x10GetOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order\x12\'\n\tread_info\x18\x02 \x01(\x0b\x32\x14.twofold.v1.ReadInfo\"\x94\x02\n\x19ListCustomerOrdersRequest\x12=\n\x0b\x63ustomer_id\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x35\n\x06status\x18\x02 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x18\n\x04skip\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12-\n\x0cread_options\x18\x06 \x01(\x0b\x32\x17.twofold.v1.ReadOptions\"\xa0\x01\n\x1aListCustomerOrdersResponse\x12,\n\x06orders\x18\x01 \x03(\x0b\x32\x1c.shop.orders.v1.OrderSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\'\n\tread_info\x18\x04 \x01(\x0b\x32\x14.twofold.v1.ReadInfo2\xe6\x01\n\x0cQueryService\x12[\n\x08GetOrder\x12\x1f.shop.orders.v1.GetOrderRequest\x1a .shop.orders.v1.GetOrderResponse\"\x0c\xd2\xc1\x18\x08\n\x06orders\x12y\n\x12ListCustomerOrders\x12).shop.orders.v1.ListCustomerOrdersRequest\x1a*.shop.orders.v1.ListCustomerOrdersResponse\"\x0c\xd2\xc1\x18\x08\n\x06ordersb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shop/orders/v1/query_service.proto\x12\x0eshop.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bshop/orders/v1/values.proto\x1a\x1ashop/orders/v1/views.proto\x1a\x18twofold/v1/options.proto\x1a\x18twofold/v1/reading.proto\"\xda\x01\n\x0fGetOrderRequest\x12\x97\x01\n\x08order_id\x18\x01 \x01(\tB\x84\x01\xbaH\x80\x01\xba\x01}\n\nuuid.lower\x12\x1fmust be a UUID in small letters\x1aNthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\x12-\n\x0cread_options\x18\x02 \x01(\x0b\x32\x17.twofold.v1.ReadOptions\"a\n\x10GetOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order\x12\'\n\tread_info\x18\x02 \x01(\x0b\x32\x14.twofold.v1.ReadInfo\"\x94\x02\n\x19ListCustomerOrdersRequest\x12=\n\x0b\x63ustomer_id\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x35\n\x06status\x18\x02 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x18\n\x04skip\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12-\n\x0cread_options\x18\x06 \x01(\x0b\x32\x17.twofold.v1.ReadOptions\"\xa0\x01\n\x1aListCustomerOrdersResponse\x12,\n\x06orders\x18\x01 \x03(\x0b\x32\x1c.shop.orders.v1.OrderSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\'\n\tread_info\x18\x04 \x01(\x0b\x32\x14.twofold.v1.ReadInfo2\xe6\x01\n\x0cQueryService\x12[\n\x08GetOrder\x12\x1f.shop.orders.v1.GetOrderRequest\x1a .shop.orders.v1.GetOrderResponse\"\x0c\xd2\xc1\x18\x08\n\x06orders\x12y\n\x12ListCustomerOrders\x12).shop.orders.v1.ListCustomerOrdersRequest\x1a*.shop.orders.v1.ListCustomerOrdersResponse\"\x0c\xd2\xc1\x18\x08\n\x06ordersb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,7 +37,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shop.orders.v1.query_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
-  _globals['_GETORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272HBr@2>^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+  _globals['_GETORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\200\001\272\001}\n\nuuid.lower\022\037must be a UUID in small letters\032Nthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')'
   _globals['_LISTCUSTOMERORDERSREQUEST'].fields_by_name['customer_id']._loaded_options = None
   _globals['_LISTCUSTOMERORDERSREQUEST'].fields_by_name['customer_id']._serialized_options = b'\272H%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'
   _globals['_LISTCUSTOMERORDERSREQUEST'].fields_by_name['status']._loaded_options = None
@@ -53,13 +53,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUERYSERVICE'].methods_by_name['ListCustomerOrders']._loaded_options = None
   _globals['_QUERYSERVICE'].methods_by_name['ListCustomerOrders']._serialized_options = b'\322\301\030\010\n\006orders'
   _globals['_GETORDERREQUEST']._serialized_start=193
-  _globals['_GETORDERREQUEST']._serialized_end=346
-  _globals['_GETORDERRESPONSE']._serialized_start=348
-  _globals['_GETORDERRESPONSE']._serialized_end=445
-  _globals['_LISTCUSTOMERORDERSREQUEST']._serialized_start=448
-  _globals['_LISTCUSTOMERORDERSREQUEST']._serialized_end=724
-  _globals['_LISTCUSTOMERORDERSRESPONSE']._serialized_start=727
-  _globals['_LISTCUSTOMERORDERSRESPONSE']._serialized_end=887
-  _globals['_QUERYSERVICE']._serialized_start=890
-  _globals['_QUERYSERVICE']._serialized_end=1120
+  _globals['_GETORDERREQUEST']._serialized_end=411
+  _globals['_GETORDERRESPONSE']._serialized_start=413
+  _globals['_GETORDERRESPONSE']._serialized_end=510
+  _globals['_LISTCUSTOMERORDERSREQUEST']._serialized_start=513
+  _globals['_LISTCUSTOMERORDERSREQUEST']._serialized_end=789
+  _globals['_LISTCUSTOMERORDERSRESPONSE']._serialized_start=792
+  _globals['_LISTCUSTOMERORDERSRESPONSE']._serialized_end=952
+  _globals['_QUERYSERVICE']._serialized_start=955
+  _globals['_QUERYSERVICE']._serialized_end=1185
 # @@protoc_insertion_point(module_scope)

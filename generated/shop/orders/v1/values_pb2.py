@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
+from twofold.v1 import options_pb2 as twofold_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshop/orders/v1/values.proto\x12\x0eshop.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17google/type/money.proto\"\xb6\x03\n\tOrderItem\x12<\n\nproduct_id\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x1d\n\x08quantity\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01\x12\xcb\x02\n\nunit_price\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyB\xa2\x02\xbaH\x9e\x02\xba\x01\xa2\x01\n\x0bmoney.price\x12\x38must be 0 to 1000000000 units, with nanos 0 to 999999999\x1aYthis.units >= 0 && this.units <= 1000000000 && this.nanos >= 0 && this.nanos <= 999999999\xba\x01r\n\x0emoney.currency\x12\x36\x63urrency_code must be three capital letters (ISO 4217)\x1a(this.currency_code.matches(\'^[A-Z]{3}$\')\xc8\x01\x01\"\xd5\x01\n\x07\x41\x64\x64ress\x12\x1d\n\trecipient\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x19\n\x05line1\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x17\n\x05line2\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x17\n\x04\x63ity\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x17\n\x06region\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1c\n\x0bpostal_code\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x14\x12\'\n\x0c\x63ountry_code\x18\x07 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$*\xae\x01\n\x0bOrderStatus\x12\x1c\n\x18ORDER_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14ORDER_STATUS_PENDING\x10\x01\x12\x15\n\x11ORDER_STATUS_PAID\x10\x02\x12\x18\n\x14ORDER_STATUS_SHIPPED\x10\x03\x12\x1a\n\x16ORDER_STATUS_COMPLETED\x10\x04\x12\x1a\n\x16ORDER_STATUS_CANCELLED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bshop/orders/v1/values.proto\x12\x0eshop.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17google/type/money.proto\x1a\x18twofold/v1/options.proto\"\xa2\x01\n\tOrderItem\x12<\n\nproduct_id\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x1d\n\x08quantity\x18\x02 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x01\x12\x38\n\nunit_price\x18\x03 \x01(\x0b\x32\x12.google.type.MoneyB\x10\xbaH\x03\xc8\x01\x01\xea\xc1\x18\x06\x10\x80\x94\xeb\xdc\x03\"\xd5\x01\n\x07\x41\x64\x64ress\x12\x1d\n\trecipient\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x19\n\x05line1\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x17\n\x05line2\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12\x17\n\x04\x63ity\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18\x64\x12\x17\n\x06region\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1c\n\x0bpostal_code\x18\x06 \x01(\tB\x07\xbaH\x04r\x02\x18\x14\x12\'\n\x0c\x63ountry_code\x18\x07 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{2}$*\xae\x01\n\x0bOrderStatus\x12\x1c\n\x18ORDER_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14ORDER_STATUS_PENDING\x10\x01\x12\x15\n\x11ORDER_STATUS_PAID\x10\x02\x12\x18\n\x14ORDER_STATUS_SHIPPED\x10\x03\x12\x1a\n\x16ORDER_STATUS_COMPLETED\x10\x04\x12\x1a\n\x16ORDER_STATUS_CANCELLED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,7 +39,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ORDERITEM'].fields_by_name['quantity']._loaded_options = None
   _globals['_ORDERITEM'].fields_by_name['quantity']._serialized_options = b'\272H\010\032\006\030\300\204=(\001'
   _globals['_ORDERITEM'].fields_by_name['unit_price']._loaded_options = None
-  _globals['_ORDERITEM'].fields_by_name['unit_price']._serialized_options = b'\272H\236\002\272\001\242\001\n\013money.price\0228must be 0 to 1000000000 units, with nanos 0 to 999999999\032Ythis.units >= 0 && this.units <= 1000000000 && this.nanos >= 0 && this.nanos <= 999999999\272\001r\n\016money.currency\0226currency_code must be three capital letters (ISO 4217)\032(this.currency_code.matches(\'^[A-Z]{3}$\')\310\001\001'
+  _globals['_ORDERITEM'].fields_by_name['unit_price']._serialized_options = b'\272H\003\310\001\001\352\301\030\006\020\200\224\353\334\003'
   _globals['_ADDRESS'].fields_by_name['recipient']._loaded_options = None
   _globals['_ADDRESS'].fields_by_name['recipient']._serialized_options = b'\272H\007r\005\020\001\030\310\001'
   _globals['_ADDRESS'].fields_by_name['line1']._loaded_options = None
@@ -53,10 +54,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADDRESS'].fields_by_name['postal_code']._serialized_options = b'\272H\004r\002\030\024'
   _globals['_ADDRESS'].fields_by_name['country_code']._loaded_options = None
   _globals['_ADDRESS'].fields_by_name['country_code']._serialized_options = b'\272H\016r\0142\n^[A-Z]{2}$'
-  _globals['_ORDERSTATUS']._serialized_start=759
-  _globals['_ORDERSTATUS']._serialized_end=933
-  _globals['_ORDERITEM']._serialized_start=102
-  _globals['_ORDERITEM']._serialized_end=540
-  _globals['_ADDRESS']._serialized_start=543
-  _globals['_ADDRESS']._serialized_end=756
+  _globals['_ORDERSTATUS']._serialized_start=509
+  _globals['_ORDERSTATUS']._serialized_end=683
+  _globals['_ORDERITEM']._serialized_start=128
+  _globals['_ORDERITEM']._serialized_end=290
+  _globals['_ADDRESS']._serialized_start=293
+  _globals['_ADDRESS']._serialized_end=506
 # @@protoc_insertion_point(module_scope)

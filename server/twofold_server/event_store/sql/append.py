@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, Dialect, bindparam, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
@@ -39,7 +40,9 @@ class Appender:
             select(streams.c.stream_name, streams.c.version).where(wanted_streams), dialect
         )
         self._find_responses = Prepared(
-            select(responses.c.request_id, responses.c.request_hash, responses.c.response).where(wanted_requests),
+            select(responses.c.request_id, responses.c.request_hash, responses.c.response).where(
+                wanted_requests
+            ),
             dialect,
         )
         self._insert_events = Prepared(insert(events), dialect, events.c.keys())
@@ -61,14 +64,16 @@ class Appender:
         return plan.outcomes
 
     def _versions(self, connection: Connection, names: Iterable[str]) -> dict[str, int]:
-        rows = self._find_versions.one(connection, wanted=self._values.bind(names))
-        return {name: version for name, version in rows}
+        rows: Iterable[Any] = self._find_versions.one(connection, wanted=self._values.bind(names))
+        return dict(rows)
 
     def _responses(self, connection: Connection, request_ids: list[str]) -> dict[str, StoredResponse]:
         if not request_ids:
             return {}
-        rows = self._find_responses.one(connection, wanted=self._values.bind(request_ids))
-        return {request_id: StoredResponse(request_hash, response) for request_id, request_hash, response in rows}
+        rows: Iterable[Any] = self._find_responses.one(connection, wanted=self._values.bind(request_ids))
+        return {
+            request_id: StoredResponse(request_hash, response) for request_id, request_hash, response in rows
+        }
 
     def _write(self, connection: Connection, plan: AppendPlan, recorded_at: int) -> None:
         if plan.events:
@@ -78,7 +83,10 @@ class Appender:
         if plan.responses:
             self._insert_responses.many(
                 connection,
-                [(key, stored.request_hash, stored.response, recorded_at) for key, stored in plan.responses.items()],
+                [
+                    (key, stored.request_hash, stored.response, recorded_at)
+                    for key, stored in plan.responses.items()
+                ],
             )
 
 

@@ -5,7 +5,7 @@ Building, hashing and compiling a statement for each execution costs more than S
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Dialect
@@ -15,12 +15,14 @@ from sqlalchemy.sql import ClauseElement
 class Prepared:
     """One statement in the SQL of one dialect, with named parameters."""
 
-    def __init__(self, statement: ClauseElement, dialect: Dialect, columns: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, statement: ClauseElement, dialect: Dialect, columns: Sequence[str] | None = None
+    ) -> None:
         """``columns`` are the columns that an INSERT or UPDATE sets from parameters."""
         compiled: Any = statement.compile(dialect=dialect, column_keys=columns)
         self._text = compiled.string
         self._order: tuple[str, ...] = tuple(compiled.positiontup or ())
-        self._constants: Mapping[str, Any] = compiled.construct_params(_check=False)
+        self._constants: dict[str, Any] = compiled.construct_params(_check=False)
 
     def one(self, connection: Connection, **parameters: Any) -> CursorResult[Any]:
         """Execute once, with named parameters."""

@@ -78,11 +78,8 @@ def _recorded(rows: Iterable[Row[Any]]) -> list[RecordedEvent]:
 
 
 def _event(row: Row[Any]) -> RecordedEvent:
-    position, stream_name, stream_version, event_id, type_name, revision, data, *where_from, recorded_at = row
-    metadata = EventMetadata(*where_from)
-    return RecordedEvent(
-        position, stream_name, stream_version, event_id, type_name, revision, data, metadata, recorded_at
-    )
+    columns = tuple(row)
+    return RecordedEvent(*columns[:7], EventMetadata(*columns[7:11]), columns[11])
 
 
 def stream_version(connection: Connection, stream_name: str) -> int:

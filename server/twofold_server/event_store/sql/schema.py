@@ -24,12 +24,14 @@ def migrate(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     script = ScriptDirectory.from_config(config)
-    current = MigrationContext.configure(connection, opts={"version_table": _VERSION_TABLE}).get_current_revision()
+    current = MigrationContext.configure(
+        connection, opts={"version_table": _VERSION_TABLE}
+    ).get_current_revision()
     if current == script.get_current_head():
         return
     if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
         raise StartupError(
-            f"the event database has schema {current}, which this version does not know; start a newer Twofold"
+            f"the event database has schema {current}, unknown to this version; start a newer Twofold"
         )
     config.attributes["connection"] = connection
     config.attributes["version_table"] = _VERSION_TABLE

@@ -38,7 +38,9 @@ class SqlEventStore:
         self, stream_name: str, *, from_version: int = 1, to_version: int | None = None, limit: int = 1000
     ) -> list[RecordedEvent]:
         """See EventStore."""
-        return await self._database.read(lambda c: read.read_stream(c, stream_name, from_version, to_version, limit))
+        return await self._database.read(
+            lambda c: read.read_stream(c, stream_name, from_version, to_version, limit)
+        )
 
     async def stream_version(self, stream_name: str) -> int:
         """See EventStore."""
@@ -54,7 +56,9 @@ class SqlEventStore:
         self, after_position: int, wanted: EventFilter, *, to_position: int, limit: int = 1000
     ) -> list[RecordedEvent]:
         """See EventStore."""
-        return await self._database.read(lambda c: read.search_events(c, after_position, wanted, to_position, limit))
+        return await self._database.read(
+            lambda c: read.search_events(c, after_position, wanted, to_position, limit)
+        )
 
     async def head(self) -> int:
         """See EventStore."""

@@ -20,7 +20,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "events",
-        sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
+        sa.Column(
+            "position",
+            sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+            primary_key=True,
+            autoincrement=False,
+        ),
         sa.Column("stream_name", sa.String(512), nullable=False),
         sa.Column("stream_version", sa.BigInteger, nullable=False),
         sa.Column("event_id", sa.String(36), nullable=False),
@@ -48,7 +53,9 @@ def upgrade() -> None:
         sa.Column("recorded_at", sa.BigInteger, nullable=False),
     )
     op.create_index("ix_responses_recorded_at", "responses", ["recorded_at"])
-    op.execute(sa.text("INSERT INTO log_head (log_id, position) VALUES (:id, 0)").bindparams(id=str(uuid.uuid4())))
+    op.execute(
+        sa.text("INSERT INTO log_head (log_id, position) VALUES (:id, 0)").bindparams(id=str(uuid.uuid4()))
+    )
     if op.get_bind().dialect.name == "sqlite":
         for change in ("UPDATE", "DELETE"):
             op.execute(

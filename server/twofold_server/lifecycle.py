@@ -1,0 +1,35 @@
+"""How a process runs: one event loop, until a signal asks it to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import uvloop
+
+from twofold_server import logs
+from twofold_server.errors import StartupError, Unavailable
+from twofold_server.settings import Settings
+
+
+def run_role(
+    settings: Settings, role: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]
+) -> None:
+    """Run a role until SIGINT or SIGTERM; raises StartupError."""
+    logs.configure(settings.log_format, settings.log_level)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_until_signal(settings, role))
+    except Unavailable as error:
+        raise StartupError(f"{error.message} ({error.__cause__})") from error
+
+
+async def _until_signal(
+    settings: Settings, role: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]
+) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await role(settings, stop)

@@ -1,0 +1,1 @@
+"""The gRPC edge: services built from descriptors, errors with rich details, health, reflection."""
