@@ -55,7 +55,7 @@ BREACHES = [
         code="import twofold_server.event_store",
     ),
     Breach(
-        contract="engine-layers", file=f"{ENGINE}/commands/breach.py", code="import twofold_server.queries"
+        contract="engine-layers", file=f"{ENGINE}/commands/breach.py", code="import twofold_server.publishing"
     ),
     Breach(contract="engine-layers", file=f"{ENGINE}/rpc/breach.py", code="import twofold_server.app"),
     Breach(contract="engine-layers", file=f"{ENGINE}/room_without_a_place.py", code="import os"),
