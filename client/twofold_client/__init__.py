@@ -1,0 +1,1 @@
+"""The Python client of Twofold: channels that carry the consistency token, and errors with their details."""
