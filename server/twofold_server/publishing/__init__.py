@@ -1,0 +1,1 @@
+"""From the log to JetStream: subjects, headers, the stream and the relay."""

@@ -1,0 +1,69 @@
+"""What was committed and is not published yet, as far as memory may hold it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from twofold_server.event_store.events import RecordedEvent
+
+
+class Backlog:
+    """A run of consecutive events in memory, and the head of the log as far as it is known.
+
+    Whatever is not here is in the log, so anything may be dropped.
+    """
+
+    def __init__(self, max_events: int) -> None:
+        self._max_events = max_events
+        self._batches: deque[Sequence[RecordedEvent]] = deque()
+        self._size = 0
+        self.head = 0
+        """The highest position that is known to be committed."""
+
+    @property
+    def first(self) -> int | None:
+        """The first position in memory."""
+        return self._batches[0][0].position if self._batches else None
+
+    def add(self, events: Sequence[RecordedEvent]) -> None:
+        """Remember a commit's events, which are in order of position."""
+        if self._batches and events[0].position != self._batches[-1][-1].position + 1:
+            # Another command server's commits lie between: they are read from the log.
+            self._clear()
+        if self._size + len(events) > self._max_events:
+            self._clear()
+        if len(events) <= self._max_events:
+            self._batches.append(events)
+            self._size += len(events)
+        self.head = max(self.head, events[-1].position)
+
+    def after(self, position: int, *, max_events: int, max_bytes: int) -> list[RecordedEvent]:
+        """The events that follow a position, which is published; empty where they are not in memory.
+
+        There are at most ``max_events``, and their data sums to ``max_bytes`` unless one alone is bigger.
+        """
+        while self._batches and self._batches[0][-1].position <= position:
+            self._size -= len(self._batches.popleft())
+        if self.first is None or self.first > position + 1:
+            return []
+        return _limited(
+            (event for batch in self._batches for event in batch if event.position > position),
+            max_events,
+            max_bytes,
+        )
+
+    def _clear(self) -> None:
+        self._batches.clear()
+        self._size = 0
+
+
+def _limited(events: Iterable[RecordedEvent], max_events: int, max_bytes: int) -> list[RecordedEvent]:
+    taken: list[RecordedEvent] = []
+    size = 0
+    for event in events:
+        size += len(event.data)
+        if taken and (size > max_bytes or len(taken) == max_events):
+            break
+        taken.append(event)
+    return taken
