@@ -5,7 +5,7 @@ Names on disk: the category ``order``. Each rejection is declared at its RPC in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from google.protobuf.message import Message
 
@@ -25,19 +25,11 @@ Events = Sequence[Message]
 def create(command: commands.CreateOrderRequest, order: Order, given: Given) -> Events:
     """The same product again adds up, at its last price; all prices are in one currency."""
     _check_one_currency(command.items)
-    items: dict[str, OrderItem] = {}
-    for item in command.items:
-        before = items.get(item.product_id)
-        quantity = item.quantity + (before.quantity if before else 0)
-        _check_quantity(item.product_id, quantity)
-        items[item.product_id] = OrderItem(
-            product_id=item.product_id, quantity=quantity, unit_price=item.unit_price
-        )
     return [
         facts.OrderCreated(
             order_id=command.order_id,
             customer_id=command.customer_id,
-            items=items.values(),
+            items=_each_product_once(command.items),
             shipping_address=command.shipping_address,
         )
     ]
@@ -130,6 +122,21 @@ def _check_one_currency(items: Sequence[OrderItem]) -> None:
             ],
             reason="MIXED_CURRENCIES",
         )
+
+
+def _each_product_once(items: Sequence[OrderItem]) -> Iterable[OrderItem]:
+    if len({item.product_id for item in items}) == len(items):
+        return items
+    merged: dict[str, OrderItem] = {}
+    for item in items:
+        quantity = item.quantity
+        if item.product_id in merged:
+            quantity += merged[item.product_id].quantity
+        _check_quantity(item.product_id, quantity)
+        merged[item.product_id] = OrderItem(
+            product_id=item.product_id, quantity=quantity, unit_price=item.unit_price
+        )
+    return merged.values()
 
 
 def _check_status(order: Order, reason: str, *allowed: OrderStatus.ValueType) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from twofold.v1.command_pb2 import Receipt
 from twofold_server.messages.contract import CommandContract
 from twofold_server.modelling import EventMetadata
 
 
-@dataclass(frozen=True, slots=True)
-class CommandCall:
+class CommandCall(Struct, frozen=True):
     """A command with all that its caller said."""
 
     contract: CommandContract
@@ -37,8 +37,7 @@ class CommandCall:
         return self.command_id if self.request_hash else ""
 
 
-@dataclass(frozen=True, slots=True)
-class CommandResult:
+class CommandResult(Struct, frozen=True):
     """What a command came to."""
 
     response: bytes

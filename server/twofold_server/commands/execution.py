@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -112,10 +111,8 @@ class CommandExecution:
             request_id=call.request_id,
             request_hash=call.request_hash,
         )
-        stream.last_append = self._writer.submit(append)
         try:
-            # Shielded: a caller that gives up does not take the append along.
-            return await asyncio.shield(stream.last_append)
+            return await self._writer.submit(append)
         except Unavailable:
             self._streams.evict(stream)
             raise
@@ -149,7 +146,10 @@ class CommandExecution:
 
     async def _is_true(self, stream: Stream) -> bool:
         """Whether all events that the state stands on are committed, and none is missing from it."""
-        return await stream.settled() and await self._store.stream_version(stream.name) <= stream.version
+        await self._writer.barrier()
+        if stream.basis.broken:
+            return False
+        return await self._store.stream_version(stream.name) <= stream.version
 
     async def _refused(self, call: CommandCall, refusal: TwofoldError) -> CommandResult:
         stored = await self._store.find_response(call.request_id) if call.request_id else None

@@ -9,7 +9,7 @@ from typing import Any
 from cachetools import LRUCache
 from google.protobuf.message import Message
 
-from twofold_server.event_store.appending import AppendOutcome, Basis
+from twofold_server.event_store.appending import Basis
 from twofold_server.event_store.store import EventStore
 from twofold_server.messages.events import EventCodec
 from twofold_server.modelling import Decider
@@ -20,7 +20,7 @@ _PAGE = 1000
 class Stream:
     """One aggregate in memory: its state after all events decided so far, committed or on their way."""
 
-    __slots__ = ("basis", "decider", "last_append", "name", "state", "version")
+    __slots__ = ("basis", "decider", "name", "state", "version")
 
     def __init__(self, name: str, decider: Decider[Any]) -> None:
         self.name = name
@@ -28,7 +28,6 @@ class Stream:
         self.state = decider.initial_state()
         self.version = 0
         self.basis = Basis()
-        self.last_append: asyncio.Future[AppendOutcome] | None = None
 
     def apply(self, events: Sequence[Message]) -> None:
         """Evolve the state."""
@@ -37,12 +36,6 @@ class Stream:
             state = evolve[type(event)](state, event)
         self.state = state
         self.version += len(events)
-
-    async def settled(self) -> bool:
-        """Wait for the last append; whether all that this state stands on was committed."""
-        if self.last_append is not None:
-            await asyncio.wait([self.last_append])
-        return not self.basis.broken
 
 
 class HotStreams:

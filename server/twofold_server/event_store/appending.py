@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+from msgspec import Struct
+
 from twofold_server.event_store.events import NewEvent, RecordedEvent
 from twofold_server.event_store.expected_version import ExpectedVersion, holds
 
 
-@dataclass(frozen=True, slots=True)
-class StoredResponse:
+class StoredResponse(Struct, frozen=True):
     """What was answered to a request id."""
 
     request_hash: bytes
@@ -30,8 +32,7 @@ class Basis:
     broken: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(Struct, frozen=True):
     """Events of one command for one stream, all or nothing."""
 
     stream_name: str
@@ -42,7 +43,7 @@ class Append:
     """At least one, unless only a response is to be stored."""
     respond: Callable[[int], bytes]
     """From the position of the last event (without events: the end of the log) to the response."""
-    basis: Basis = field(default_factory=Basis)
+    basis: Basis = msgspec.field(default_factory=Basis)
     """What the decision stands on; shared by the decisions that build on each other."""
     request_id: str = ""
     """The caller's request id, a UUID in small letters; empty: nothing is stored for a replay."""
@@ -50,23 +51,20 @@ class Append:
     """The hash of the request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(Struct, frozen=True):
     """The events are in the log."""
 
     events: Sequence[RecordedEvent]
     response: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Struct, frozen=True):
     """The stream is at another version than expected; nothing was written."""
 
     actual: int
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(Struct, frozen=True):
     """The request id was answered before; nothing was written."""
 
     stored: StoredResponse

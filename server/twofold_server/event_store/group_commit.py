@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, repeat
 
-from twofold_server.event_store.appending import Append, Appended, AppendOutcome
+from twofold_server.event_store.appending import Append, Appended, AppendOutcome, Conflict
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.store import EventStore
 
 CommitListener = Callable[[Sequence[RecordedEvent]], None]
 """Called on the event loop with the events of each commit, in order of position; must not block."""
+
+_Waiting = tuple[Append | None, asyncio.Future[AppendOutcome]]
+"""An append and where its outcome goes; None is a barrier."""
 
 
 class GroupCommit:
@@ -26,7 +29,7 @@ class GroupCommit:
         self._store = store
         self._max_batch = max_batch
         self._on_commit = on_commit
-        self._waiting: deque[tuple[Append, asyncio.Future[AppendOutcome]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
 
     def submit(self, append: Append) -> asyncio.Future[AppendOutcome]:
@@ -36,6 +39,13 @@ class GroupCommit:
         if self._writer is None:
             self._writer = asyncio.create_task(self._drain(), name="group-commit")
         return outcome
+
+    async def barrier(self) -> None:
+        """Wait until everything that was submitted before is committed, or has failed."""
+        if self._writer is not None:
+            passed: asyncio.Future[AppendOutcome] = asyncio.get_running_loop().create_future()
+            self._waiting.append((None, passed))
+            await passed
 
     async def close(self) -> None:
         """Wait until everything that was submitted is committed."""
@@ -50,26 +60,31 @@ class GroupCommit:
         finally:
             self._writer = None
 
-    async def _commit(self, batch: list[tuple[Append, asyncio.Future[AppendOutcome]]]) -> None:
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        appends = [append for append, _ in batch if append is not None]
         try:
-            outcomes = await self._store.append([append for append, _ in batch])
+            outcomes = await self._store.append(appends) if appends else []
         except Exception as error:
             # Whether it was written is open when a connection breaks while committing; either way nobody
             # may build on these decisions any more.
-            for append, outcome in batch:
+            for append in appends:
                 append.basis.broken = True
-                _settle(outcome, error)
+            _settle(batch, repeat(error))
             return
         self._on_commit([event for o in outcomes if isinstance(o, Appended) for event in o.events])
-        for (_, outcome), result in zip(batch, outcomes, strict=True):
-            _settle(outcome, result)
+        _settle(batch, iter(outcomes))
 
 
-def _settle(future: asyncio.Future[AppendOutcome], result: AppendOutcome | Exception) -> None:
-    if future.done():  # its caller was cancelled
-        return
-    if isinstance(result, Exception):
-        future.set_exception(result)
-        future.exception()  # seen: a caller that is gone must not make asyncio complain
-    else:
-        future.set_result(result)
+def _settle(batch: list[_Waiting], results: Iterator[AppendOutcome | Exception]) -> None:
+    for append, future in batch:
+        result = next(results) if append is not None else _PASSED
+        if future.done():  # its caller was cancelled
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+
+_PASSED = Conflict(0)
+"""What a barrier gets; nobody looks at it."""

@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
+from msgspec import Struct
 
 E = TypeVar("E", bound=Message)
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class EventMetadata:
+class EventMetadata(Struct, frozen=True):
     """Where an event came from; an empty string is unknown."""
 
     correlation_id: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 import grpc
@@ -14,22 +15,24 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class Health:
     """The health of one server; the empty name stands for the whole of it."""
 
-    def __init__(self, services: Iterable[str]) -> None:
+    def __init__(self) -> None:
         self._servicer = health.aio.HealthServicer()
-        self._services = ("", *services)
+        self._reports: set[asyncio.Future[None]] = set()
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add the service to a server."""
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
-    async def set(self, service: str, serving: bool) -> None:
-        """Say how one service is."""
-        await self._servicer.set(service, SERVING if serving else NOT_SERVING)
+    async def set(self, services: Iterable[str], serving: bool) -> None:
+        """Say how some services are, and the server as a whole."""
+        for service in ("", *services):
+            await self._servicer.set(service, SERVING if serving else NOT_SERVING)
 
-    async def set_all(self, serving: bool) -> None:
-        """Say how all services of this server are."""
-        for service in self._services:
-            await self.set(service, serving)
+    def report(self, service: str, serving: bool) -> None:
+        """Say how one part is, from where nothing can be awaited."""
+        task = asyncio.ensure_future(self._servicer.set(service, SERVING if serving else NOT_SERVING))
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
 
     async def stop(self) -> None:
         """NOT_SERVING from now on, whatever is set later."""

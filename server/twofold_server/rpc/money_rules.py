@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -12,7 +11,10 @@ from google.protobuf.message import Message
 
 from twofold.v1.options_pb2 import MoneyRules, money
 
-_CURRENCY = re.compile(r"[A-Z]{3}")
+Violations = list[tuple[str, str]]
+"""Field paths with descriptions."""
+
+_is_currency = re.compile(r"[A-Z]{3}").fullmatch
 _MAX_NANOS = 999_999_999
 
 
@@ -21,13 +23,15 @@ class _Ruled(NamedTuple):
 
     name: str
     repeated: bool
-    rules: MoneyRules | None
+    bounds: tuple[int, int] | None
     inside: tuple[Any, ...]
 
 
-def violations(message: Message) -> Iterator[tuple[str, str]]:
-    """Each violation in a message, as (field path, description)."""
-    return _check(message, _ruled(message.DESCRIPTOR), "")
+def violations(message: Message) -> Violations:
+    """Each violation in a message."""
+    found: Violations = []
+    _check(message, _ruled(message.DESCRIPTOR), "", found)
+    return found
 
 
 @cache
@@ -38,29 +42,43 @@ def _ruled(descriptor: Descriptor, above: tuple[str, ...] = ()) -> tuple[_Ruled,
     for field in descriptor.fields:
         if field.message_type is None:
             continue
-        options = field.GetOptions()
-        rules = options.Extensions[money] if options.HasExtension(money) else None
-        inside = () if rules else _ruled(field.message_type, (*above, descriptor.full_name))
-        if rules or inside:
-            found.append(_Ruled(field.name, field.is_repeated, rules, inside))
+        bounds = _bounds(field.GetOptions())
+        inside = () if bounds else _ruled(field.message_type, (*above, descriptor.full_name))
+        if bounds or inside:
+            found.append(_Ruled(field.name, field.is_repeated, bounds, inside))
     return tuple(found)
 
 
-def _check(message: Any, fields: tuple[_Ruled, ...], path: str) -> Iterator[tuple[str, str]]:
-    for name, repeated, rules, inside in fields:
-        if not repeated and not message.HasField(name):
-            continue
-        values = getattr(message, name)
-        for n, value in enumerate(values if repeated else (values,)):
-            here = f"{path}{name}[{n}]" if repeated else f"{path}{name}"
-            yield from _amount(value, rules, here) if rules else _check(value, inside, f"{here}.")
+def _bounds(options: Any) -> tuple[int, int] | None:
+    if not options.HasExtension(money):
+        return None
+    rules: MoneyRules = options.Extensions[money]
+    return rules.min_units, rules.max_units
 
 
-def _amount(value: Any, rules: MoneyRules, path: str) -> Iterator[tuple[str, str]]:
+def _check(message: Any, fields: tuple[_Ruled, ...], path: str, found: Violations) -> None:
+    for name, repeated, bounds, inside in fields:
+        if repeated:
+            for n, value in enumerate(getattr(message, name)):
+                _check_value(value, bounds, inside, f"{path}{name}[{n}]", found)
+        elif message.HasField(name):
+            _check_value(getattr(message, name), bounds, inside, path + name, found)
+
+
+def _check_value(
+    value: Any, bounds: tuple[int, int] | None, inside: tuple[_Ruled, ...], path: str, found: Violations
+) -> None:
+    if bounds:
+        _check_amount(value, *bounds, path, found)
+    else:
+        _check(value, inside, path + ".", found)
+
+
+def _check_amount(value: Any, least: int, most: int, path: str, found: Violations) -> None:
     units, nanos = value.units, value.nanos
-    if not _CURRENCY.fullmatch(value.currency_code):
-        yield f"{path}.currency_code", "must be three capital letters (ISO 4217)"
+    if not _is_currency(value.currency_code):
+        found.append((f"{path}.currency_code", "must be three capital letters (ISO 4217)"))
     if not 0 <= nanos <= _MAX_NANOS:
-        yield f"{path}.nanos", f"must be 0 to {_MAX_NANOS}"
-    if not rules.min_units <= units <= rules.max_units or (units == rules.max_units and nanos > 0):
-        yield path, f"must be {rules.min_units} to {rules.max_units} units"
+        found.append((f"{path}.nanos", f"must be 0 to {_MAX_NANOS}"))
+    if not least <= units <= most or (units == most and nanos > 0):
+        found.append((path, f"must be {least} to {most} units"))

@@ -13,7 +13,7 @@ from twofold_server.errors import StartupError
 from twofold_server.rpc.health import Health
 from twofold_server.rpc.reflection import add_reflection
 
-Handlers = Mapping[str, Mapping[str, grpc.RpcMethodHandler[bytes, bytes]]]
+Handlers = Mapping[str, Mapping[str, "grpc.RpcMethodHandler[bytes, bytes]"]]
 """Method handlers, by service name and method name."""
 
 HEALTH_SERVICE = "grpc.health.v1.Health"
@@ -37,27 +37,17 @@ class ServerConfig:
     """Whether several processes may listen on the port."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunningServer:
-    """A server that listens."""
-
-    address: str
-    """host:port, with the real port."""
-    health: Health
-    """Its health, to be set by who knows."""
-
-
 @asynccontextmanager
 async def serving(
-    config: ServerConfig, services: Handlers, *, packages: Iterable[str], also_healthy: Iterable[str] = ()
-) -> AsyncIterator[RunningServer]:
+    config: ServerConfig, services: Handlers, health: Health, *, packages: Iterable[str]
+) -> AsyncIterator[str]:
     """Serve until the block ends, then stop gracefully: health down, calls finish, close.
 
-    ``also_healthy`` are names that have a health but no service. Raises StartupError for a port in use.
+    Gives the address with its real port. ``packages`` are the proto packages that reflection shows. Who
+    calls says when the services are healthy. Raises StartupError for a port in use.
     """
     server = grpc.aio.server(options=_options(config))
-    health = Health([*services, *also_healthy])
-    await health.set_all(False)
+    await health.set(services, False)
     for service, methods in services.items():
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(methods)),))
     health.register(server)
@@ -65,7 +55,7 @@ async def serving(
     port = _bind(server, config.address)
     await server.start()
     try:
-        yield RunningServer(f"{config.address.rpartition(':')[0]}:{port}", health)
+        yield f"{config.address.rpartition(':')[0]}:{port}"
     finally:
         await health.stop()
         await asyncio.sleep(min(LET_WATCHERS_SEE, config.drain_seconds))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from sqlalchemy import Connection, Dialect, bindparam, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
@@ -64,16 +63,14 @@ class Appender:
         return plan.outcomes
 
     def _versions(self, connection: Connection, names: Iterable[str]) -> dict[str, int]:
-        rows: Iterable[Any] = self._find_versions.one(connection, wanted=self._values.bind(names))
-        return dict(rows)
+        found = self._find_versions.one(connection, wanted=self._values.bind(names))
+        return {row.stream_name: row.version for row in found}
 
     def _responses(self, connection: Connection, request_ids: list[str]) -> dict[str, StoredResponse]:
         if not request_ids:
             return {}
-        rows: Iterable[Any] = self._find_responses.one(connection, wanted=self._values.bind(request_ids))
-        return {
-            request_id: StoredResponse(request_hash, response) for request_id, request_hash, response in rows
-        }
+        found = self._find_responses.one(connection, wanted=self._values.bind(request_ids))
+        return {row.request_id: StoredResponse(row.request_hash, row.response) for row in found}
 
     def _write(self, connection: Connection, plan: AppendPlan, recorded_at: int) -> None:
         if plan.events:
