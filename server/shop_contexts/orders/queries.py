@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
-from google.type.money_pb2 import Money
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple_
 
 from shop.orders.v1.query_service_pb2 import (
@@ -16,24 +13,12 @@ from shop.orders.v1.query_service_pb2 import (
     ListCustomerOrdersRequest,
     ListCustomerOrdersResponse,
 )
-from shop.orders.v1.views_pb2 import OrderSummary
+from shop.orders.v1.views_pb2 import Order, OrderSummary
 from shop_contexts.orders.tables import OrderRow
 from twofold_server.modelling import CoalescedQuery, InvalidRequest, NotFound, Query, page_of
 
 _VIEWS = select(OrderRow.order_id, OrderRow.view).where(
     OrderRow.order_id.in_(bindparam("ids", expanding=True))
-)
-_SUMMARIES = select(
-    OrderRow.order_id,
-    OrderRow.customer_id,
-    OrderRow.status,
-    OrderRow.item_count,
-    OrderRow.currency_code,
-    OrderRow.total_units,
-    OrderRow.total_nanos,
-    OrderRow.created_at,
-    OrderRow.updated_at,
-    OrderRow.version,
 )
 
 
@@ -62,14 +47,15 @@ def list_customer_orders(request: ListCustomerOrdersRequest, connection: Connect
         wanted.append(OrderRow.status == request.status)
     count = connection.execute(select(func.count()).select_from(OrderRow).where(*wanted)).scalar_one()
     rows = connection.execute(
-        _SUMMARIES.where(*wanted, *_before(page.after))
+        select(OrderRow.created_at, OrderRow.order_id, OrderRow.view)
+        .where(*wanted, *_before(page.after))
         .order_by(OrderRow.created_at.desc(), OrderRow.order_id.desc())
         .offset(page.skip)
         .limit(page.size + 1)
     ).all()
     shown, more = rows[: page.size], len(rows) > page.size
     return ListCustomerOrdersResponse(
-        orders=[_summary(row) for row in shown],
+        orders=[_summary(row.view) for row in shown],
         next_page_token=page.next_token((str(shown[-1].created_at), shown[-1].order_id)) if more else "",
         total_size=count,
     )
@@ -83,23 +69,18 @@ def _before(keys: tuple[str, ...]) -> list[ColumnElement[bool]]:
     return [tuple_(OrderRow.created_at, OrderRow.order_id) < tuple_(int(keys[0]), keys[1])]
 
 
-def _summary(row: Any) -> OrderSummary:
-    total = Money(currency_code=row.currency_code, units=row.total_units, nanos=row.total_nanos)
+def _summary(view: bytes) -> OrderSummary:
+    order = Order.FromString(view)
     return OrderSummary(
-        order_id=row.order_id,
-        customer_id=row.customer_id,
-        status=row.status,
-        item_count=row.item_count,
-        total=total,
-        create_time=_timestamp(row.created_at),
-        update_time=_timestamp(row.updated_at),
-        version=row.version,
+        order_id=order.order_id,
+        customer_id=order.customer_id,
+        status=order.status,
+        item_count=len(order.items),
+        total=order.total,
+        create_time=order.create_time,
+        update_time=order.update_time,
+        version=order.version,
     )
-
-
-def _timestamp(microseconds: int) -> Timestamp:
-    seconds, rest = divmod(microseconds, 1_000_000)
-    return Timestamp(seconds=seconds, nanos=rest * 1000)
 
 
 order_queries = (

@@ -11,7 +11,10 @@ class Base(MappedAsDataclass, DeclarativeBase):
 
 
 class OrderRow(Base, kw_only=True):
-    """One order: columns to find it and to list it by, and the whole of it as one message."""
+    """One order: columns to find it and to list it by, and the whole of it as one message.
+
+    Each column costs the fold a microsecond an event; a list reads the message almost as fast.
+    """
 
     __tablename__ = "orders"
     __table_args__ = (
@@ -24,16 +27,8 @@ class OrderRow(Base, kw_only=True):
     status: Mapped[int] = mapped_column(Integer)
     """The number of the OrderStatus."""
     created_at: Mapped[int] = mapped_column(BigInteger)
-    """Microseconds since 1970 UTC, as is ``updated_at``."""
-    updated_at: Mapped[int] = mapped_column(BigInteger)
-    version: Mapped[int] = mapped_column(BigInteger)
-    """The stream version of the last event."""
+    """Microseconds since 1970 UTC."""
     position: Mapped[int] = mapped_column(BigInteger)
-    """The global position of the last event."""
-    item_count: Mapped[int] = mapped_column(Integer)
-    currency_code: Mapped[str] = mapped_column(String(3))
-    total_units: Mapped[int] = mapped_column(BigInteger)
-    """The total as google.type.Money has it: units and nanos."""
-    total_nanos: Mapped[int] = mapped_column(Integer)
+    """The global position of the last event that is in this row."""
     view: Mapped[bytes] = mapped_column(LargeBinary)
-    """The ``shop.orders.v1.Order``, serialized. The last column: lists do not read it."""
+    """The ``shop.orders.v1.Order``, serialized."""

@@ -1,0 +1,77 @@
+"""The log over gRPC: EventService of the command server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from twofold.v1.event_service_pb2 import ReadEventsRequest, ReadEventsResponse
+from twofold.v1.event_service_pb2_grpc import EventServiceStub
+from twofold_server.event_store.envelope import from_proto
+from twofold_server.projections.sources import LogAway, LogBatch
+
+LOG_ID = "twofold-log-id"
+"""Initial metadata of an EventService call: the id of the log."""
+ANSWER_SECONDS = 10.0
+"""How long the next batch is waited for."""
+
+_OPTIONS = [
+    # By default gRPC waits up to two minutes before it tries a server again that was away.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # A batch is bounded by the number of its events, not by their size.
+    ("grpc.max_receive_message_length", -1),
+]
+
+
+class GrpcEventLog:
+    """Reads the log through a channel to the command server."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = EventServiceStub(channel)
+
+    async def read(self, after: int, *, limit: int) -> AsyncGenerator[LogBatch, None]:
+        """See EventLog."""
+        call = self._stub.ReadEvents(ReadEventsRequest(after_position=after, limit=limit))
+        try:
+            log_id = await _log_id(call)
+            while (answer := await _answer(call)) is not None:
+                yield LogBatch(log_id, [from_proto(event) for event in answer.events], answer.head_position)
+        except grpc.aio.AioRpcError as error:
+            raise _away(error.details() or error.code().name) from error
+        except TimeoutError:
+            raise _away(f"no answer within {ANSWER_SECONDS:.0f} s") from None
+        finally:
+            call.cancel()
+
+
+async def _answer(call: Any) -> ReadEventsResponse | None:
+    async with asyncio.timeout(ANSWER_SECONDS):
+        answer = await call.read()
+    return answer if isinstance(answer, ReadEventsResponse) else None
+
+
+async def _log_id(call: Any) -> str:
+    async with asyncio.timeout(ANSWER_SECONDS):
+        metadata = await call.initial_metadata()
+    log_id = metadata.get(LOG_ID)
+    if not log_id:
+        # A call that failed has no metadata; reading it raises what went wrong.
+        await _answer(call)
+        raise _away(f"it does not state its log id in metadata {LOG_ID}")
+    return str(log_id)
+
+
+def _away(why: str) -> LogAway:
+    return LogAway(f"the command server does not send the log: {why}")
+
+
+@asynccontextmanager
+async def open_event_log(address: str) -> AsyncIterator[GrpcEventLog]:
+    """The log of the command server at host:port, which need not be there yet."""
+    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+        yield GrpcEventLog(channel)

@@ -1,0 +1,184 @@
+"""One projection kept up to date: hints from the broker, the log for everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import structlog
+
+from twofold_server.errors import StartupError, Unavailable
+from twofold_server.event_store.events import RecordedEvent
+from twofold_server.projections.fold import Fold
+from twofold_server.projections.notices import ProgressNotices
+from twofold_server.projections.sources import EventLog, Hints, LogAway, LogBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How patient a projector is; all in seconds."""
+
+    silence: float = 1.0
+    """After this long without an event from the broker, the log is looked at."""
+    stalled: float = 10.0
+    """After this long without progress or certainty, the projector says that it is not serving."""
+    retry: float = 0.1
+    """The pause after a first failure; it doubles with each further one."""
+    max_retry: float = 5.0
+    """The longest pause after a failure."""
+
+
+class ProjectionLoop:
+    """Applies every event of the log to one projection, until cancelled.
+
+    A cancelled loop finishes the batch under way.
+    """
+
+    def __init__(
+        self, *, fold: Fold, log: EventLog, hints: Hints, notices: ProgressNotices, pace: Pace, read_size: int
+    ) -> None:
+        """``read_size`` is the number of events that one call to the log asks for."""
+        self._fold = fold
+        self._log = log
+        self._hints = hints
+        self._notices = notices
+        self._pace = pace
+        self._read_size = read_size
+        self._logger = structlog.get_logger().bind(projection=fold.name)
+        self._head = 0
+        self._failures = 0
+        self._contradiction = ""
+        self._why = "it has just begun"
+        self._sure_at = time.monotonic()
+
+    @property
+    def trouble(self) -> str:
+        """Why the projection is not being kept up to date, in plain words; empty while it is."""
+        if not self._fold.is_mine:
+            return f"projection {self._fold.name} has not started: {self._why}"
+        if self._contradiction:
+            return self._contradiction
+        quiet = time.monotonic() - self._sure_at
+        if quiet < self._pace.stalled:
+            return ""
+        at = f"projection {self._fold.name} is at position {self._fold.position}, the log at {self._head}"
+        return f"{at}; no progress for {quiet:.0f} s: {self._why}"
+
+    async def run(self) -> None:
+        """Raises StartupError where the projection cannot or must not go on, TakenOver included."""
+        try:
+            while True:
+                try:
+                    await self._go_on()
+                except StartupError:
+                    raise
+                except Exception as error:  # a handler or a store failed: told by health, tried again
+                    await self._pause_after(error)
+        finally:
+            await self._hints.close()
+
+    async def _go_on(self) -> None:
+        if not self._fold.is_mine:
+            await self._take_over()
+        else:
+            await self._fold.refresh()  # the transaction that failed may have been committed
+        await self._look_at_log()
+        while True:
+            await self._step()
+
+    async def _take_over(self) -> None:
+        log_id = await self._fold.known_log()
+        if log_id is None:
+            async with aclosing(self._log.read(0, limit=1)) as batches:
+                log_id = (await anext(batches)).log_id
+        await self._fold.take_over(log_id)
+        self._hints.follow(log_id)
+
+    async def _step(self) -> None:
+        """Take what the broker brings; look at the log for what it does not bring."""
+        before = self._fold.position
+        events = await self._hints.next(before, self._pace.silence)
+        await self._apply(gapless(events, after=before))
+        hole = any(event.position > self._fold.position for event in events)
+        if events and not hole:
+            return
+        if await self._look_at_log():
+            if not events and self._fold.position > before:
+                self._hints.reset()
+        elif hole:
+            self._hints.reset()
+            await asyncio.sleep(self._pace.retry)
+        elif not self._hints.trouble:
+            self._be_sure()
+
+    async def _look_at_log(self) -> bool:
+        """Apply all that the log has beyond the checkpoint; False where the log is away."""
+        try:
+            before = -1
+            while before < self._fold.position < self._head or before < 0:
+                before = self._fold.position
+                async with aclosing(self._log.read(before, limit=self._read_size)) as batches:
+                    async for batch in batches:
+                        self._check(batch)
+                        await self._apply(batch.events)
+        except LogAway as error:
+            self._why = str(error)
+            return False
+        self._be_sure()
+        return True
+
+    async def _apply(self, events: Sequence[RecordedEvent]) -> None:
+        if not events:
+            return
+        self._head = max(self._head, events[-1].position)
+        work = asyncio.create_task(self._fold.apply(events, head=self._head))
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait([work])
+            raise
+        self._failures = 0
+        self._sure_at = time.monotonic()
+        await self._notices.tell(self._fold.checkpoint)
+
+    def _check(self, batch: LogBatch) -> None:
+        mine = self._fold.checkpoint
+        if batch.log_id != mine.log_id:
+            raise StartupError(
+                f"projection {mine.projection} is filled from event log {mine.log_id}, but the command "
+                f"server now has log {batch.log_id}; use another read database, or remove this one to build "
+                "it anew"
+            )
+        self._contradiction = ""
+        if batch.head < mine.position:
+            self._contradiction = (
+                f"projection {mine.projection} is at position {mine.position}, but the log ends at "
+                f"{batch.head}: it was restored from a backup; remove the read database to build it anew"
+            )
+        self._head = batch.head
+
+    def _be_sure(self) -> None:
+        """Nothing is known that was not applied."""
+        if self._fold.position >= self._head:
+            self._sure_at = time.monotonic()
+
+    async def _pause_after(self, error: Exception) -> None:
+        self._why = f"{type(error).__name__}: {error}"
+        expected = isinstance(error, LogAway | Unavailable)
+        self._logger.warning("projection held up", why=self._why, exc_info=None if expected else error)
+        pause = min(self._pace.retry * 2**self._failures, self._pace.max_retry)
+        self._failures = min(self._failures + 1, 20)
+        await asyncio.sleep(pause * random.uniform(0.5, 1))
+
+
+def gapless(events: Sequence[RecordedEvent], *, after: int) -> list[RecordedEvent]:
+    """The events that follow a position without a gap, however they came: twice, late, in any order."""
+    by_position = {event.position: event for event in events}
+    found: list[RecordedEvent] = []
+    while (event := by_position.get(after + 1 + len(found))) is not None:
+        found.append(event)
+    return found

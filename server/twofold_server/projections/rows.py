@@ -1,0 +1,134 @@
+"""The rows that a batch of events sees: read together, changed in memory, written together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from functools import cache
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, String, bindparam, delete, insert, inspect, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from twofold_server.event_store.sql.sets import is_in
+
+R = TypeVar("R")
+K = TypeVar("K")
+V = TypeVar("V")
+_Place = tuple[Any, Hashable]
+_OLD_KEY = "old_key_"
+
+
+class SessionRows:
+    """Rows (see modelling) on a SQLAlchemy session, inside the caller's transaction.
+
+    The session loads rows and notices what handlers change. Writing is done here, as one statement for each
+    table and kind of change: the session's own flush makes one for each set of columns that changed
+    together, which took half of the fold's time.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._session = Session(bind=connection, autoflush=False, expire_on_commit=False)
+        self._known: dict[_Place, Any] = {}
+        self._added: dict[_Place, Any] = {}
+        self._deleted: set[_Place] = set()
+
+    def prefetch(self, table: Any, keys: Iterable[Hashable]) -> None:
+        """Read the rows of these keys with one statement, and remember which do not exist."""
+        wanted = {key for key in keys if (table, key) not in self._known}
+        if not wanted:
+            return
+        self._known.update(((table, key), None) for key in wanted)
+        key_of = _key_of(table)
+        for row in self._session.scalars(select(table).where(_among(self._connection, table, wanted))):
+            self._known[table, key_of(row)] = row
+
+    def get(self, table: type[R], key: Hashable) -> R | None:
+        """See Rows."""
+        try:
+            row: R | None = self._known[table, key]
+        except KeyError:
+            row = self._known[table, key] = self._session.get(table, key)
+        return row
+
+    def add(self, row: object) -> None:
+        """See Rows."""
+        place = _place(row)
+        self._known[place] = self._added[place] = row
+
+    def delete(self, row: object) -> None:
+        """See Rows."""
+        place = _place(row)
+        self._known[place] = None
+        if self._added.pop(place, None) is not row:
+            self._deleted.add(place)
+
+    def flush(self) -> None:
+        """Write what changed, once, at the end of the batch; the caller commits."""
+        # Deletes go first: a row may have been deleted and added again under its key.
+        for table, keys in _grouped(self._deleted):
+            self._connection.execute(delete(table.__table__).where(_among(self._connection, table, keys)))
+        # Rows whose columns were set in another order, or not all of them, need a statement of their own.
+        for (added, *_), rows in _grouped(((type(row), *vars(row)), row) for row in self._added.values()):
+            self._insert(added, rows)
+        for changed, rows in _grouped(
+            (type(row), row) for row in self._session.dirty if self._is_current(row)
+        ):
+            self._update(changed, rows)
+
+    def _is_current(self, row: object) -> bool:
+        return self._known[_place(row)] is row
+
+    def _insert(self, table: Any, rows: Collection[Any]) -> None:
+        columns = {name: key for name, key in _columns(table).items() if name in vars(next(iter(rows)))}
+        values = [{key: getattr(row, name) for name, key in columns.items()} for row in rows]
+        self._connection.execute(insert(table.__table__), values)
+
+    def _update(self, table: Any, rows: Collection[Any]) -> None:
+        untouched = set.intersection(*(inspect(row).unmodified for row in rows))
+        columns = {name: key for name, key in _columns(table).items() if name not in untouched}
+        columns |= {
+            name: _OLD_KEY + key for name, key in _columns(table).items() if name in _key_names(table)
+        }
+        values = [{key: getattr(row, name) for name, key in columns.items()} for row in rows]
+        same = [column == bindparam(_OLD_KEY + column.key) for column in inspect(table).primary_key]
+        self._connection.execute(update(table.__table__).where(*same), values)
+
+
+def _grouped(pairs: Iterable[tuple[K, V]]) -> Iterable[tuple[K, list[V]]]:
+    groups: dict[K, list[V]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups.items()
+
+
+def _place(row: object) -> _Place:
+    table: Any = type(row)
+    return table, _key_of(table)(row)
+
+
+@cache
+def _columns(table: Any) -> Mapping[str, str]:
+    """The key of each column of a table, by the attribute that holds it."""
+    return {attribute.key: attribute.columns[0].key for attribute in inspect(table).column_attrs}
+
+
+@cache
+def _key_names(table: Any) -> tuple[str, ...]:
+    mapper = inspect(table)
+    return tuple(mapper.get_property_by_column(column).key for column in mapper.primary_key)
+
+
+@cache
+def _key_of(table: Any) -> Callable[[Any], Hashable]:
+    return attrgetter(*_key_names(table))
+
+
+def _among(connection: Connection, table: Any, keys: Collection[Any]) -> Any:
+    columns = inspect(table).primary_key
+    if len(columns) > 1:
+        return tuple_(*columns).in_(keys)
+    if isinstance(columns[0].type, String):
+        return is_in(connection, columns[0], keys)
+    return columns[0].in_(keys)
