@@ -38,13 +38,13 @@ class Settings(BaseSettings):
 
     nats_url: str | None = None
     """NATS to connect to, several servers with commas. Default: none, `twofold up` starts an embedded one."""
-    nats_port: int = Field(4222, ge=0, le=65535)
+    nats_port: int = Field(default=4222, ge=0, le=65535)
     """The port of the embedded NATS on 127.0.0.1; 0 takes any free one."""
-    nats_replicas: int = Field(1, ge=1, le=5)
+    nats_replicas: int = Field(default=1, ge=1, le=5)
     """Copies of each published event in the NATS cluster; 1 suits the embedded NATS, 3 a cluster."""
-    nats_max_age_days: float = Field(0, ge=0)
+    nats_max_age_days: float = Field(default=0, ge=0)
     """Days for which NATS keeps published events; 0 is for ever. The log keeps them for ever anyway."""
-    relay_from_position: int = Field(1, ge=1)
+    relay_from_position: int = Field(default=1, ge=1)
     """The first log position that is published when the stream in NATS is missing; 1 is everything."""
 
     command_address: str = "127.0.0.1:50051"
@@ -64,17 +64,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least level that is logged."""
 
-    max_message_bytes: int = Field(4 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+    max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     """The largest gRPC message, in bytes, in each direction."""
-    drain_seconds: float = Field(10, ge=0)
+    drain_seconds: float = Field(default=10, ge=0)
     """How long a server that stops lets calls finish, in seconds."""
-    max_in_flight: int = Field(4096, ge=1)
+    max_in_flight: int = Field(default=4096, ge=1)
     """Commands, or queries, that one server works on at a time; more are refused as RESOURCE_EXHAUSTED."""
-    max_batch: int = Field(500, ge=1, le=10_000)
+    max_batch: int = Field(default=500, ge=1, le=10_000)
     """Commands that one transaction of the log takes at most."""
-    stream_cache: int = Field(20_000, ge=0)
+    stream_cache: int = Field(default=20_000, ge=0)
     """Aggregates whose state a command server keeps in memory; a small one takes about 2 KB."""
-    request_id_days: float = Field(7, gt=0)
+    request_id_days: float = Field(default=7, gt=0)
     """Days for which the answer to a request id is kept, so that a retry is told apart from a new command."""
 
     @field_validator("contexts", mode="before")

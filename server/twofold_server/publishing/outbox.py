@@ -1,4 +1,4 @@
-"""What is to be published next: out of memory, or out of the log."""
+"""The outbox: what is to be published next, out of memory or out of the log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class GapInLog(Exception):
     """The log has no event at a position below its head, which must not be."""
 
 
-class Feed:
+class Outbox:
     """The events of the log in order, from any position, and word of new ones."""
 
     def __init__(self, store: EventStore, *, max_backlog: int, max_events: int, max_bytes: int) -> None:

@@ -19,8 +19,8 @@ from twofold_server.errors import Unavailable
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.store import EventStore
 from twofold_server.publishing.config import RelayConfig
-from twofold_server.publishing.feed import Feed, GapInLog
 from twofold_server.publishing.link import Link, connected
+from twofold_server.publishing.outbox import GapInLog, Outbox
 from twofold_server.publishing.session import Refused, Session
 from twofold_server.publishing.stream import Diverged, EventStream, Standing
 
@@ -39,7 +39,7 @@ class Relay:
         self._store = store
         self._config = config
         self._on_change = on_change
-        self._feed = Feed(
+        self._outbox = Outbox(
             store,
             max_backlog=config.max_backlog,
             max_events=config.max_window,
@@ -62,12 +62,12 @@ class Relay:
     @property
     def head(self) -> int:
         """The last position that is known to be in the log."""
-        return self._feed.head
+        return self._outbox.head
 
     def offer(self, events: Sequence[RecordedEvent]) -> None:
         """Hand over what was just committed, in order of position; never waits, never fails."""
         self._level.clear()
-        self._feed.offer(events)
+        self._outbox.offer(events)
 
     async def drained(self) -> None:
         """Wait until everything that was committed is published; for ever while NATS is away."""
@@ -106,7 +106,7 @@ class Relay:
         session = Session(
             link=link,
             stream=EventStream(link.client.jetstream(), self._store, self._config),
-            feed=self._feed,
+            outbox=self._outbox,
             log_id=self._store.log_id,
             config=self._config,
             moved=self._moved,
@@ -120,7 +120,7 @@ class Relay:
 
     def _moved(self, standing: Standing) -> None:
         self._standing = standing
-        if standing.position >= self._feed.head:
+        if standing.position >= self._outbox.head:
             self._level.set()
 
     def _serves(self) -> None:

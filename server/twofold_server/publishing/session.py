@@ -11,9 +11,9 @@ import structlog
 
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.publishing.config import RelayConfig
-from twofold_server.publishing.feed import Feed
 from twofold_server.publishing.headers import source_of
 from twofold_server.publishing.link import Link
+from twofold_server.publishing.outbox import Outbox
 from twofold_server.publishing.stream import EventStream, Standing
 from twofold_server.publishing.subjects import HEAD
 from twofold_server.publishing.window import encode_notice, encode_window
@@ -44,7 +44,7 @@ class Session:
         *,
         link: Link,
         stream: EventStream,
-        feed: Feed,
+        outbox: Outbox,
         log_id: str,
         config: RelayConfig,
         moved: Callable[[Standing], None],
@@ -52,7 +52,7 @@ class Session:
         """``moved`` is told each new standing."""
         self._link = link
         self._stream = stream
-        self._feed = feed
+        self._outbox = outbox
         self._log_id = log_id
         self._source = source_of(log_id)
         self._config = config
@@ -85,10 +85,10 @@ class Session:
 
     async def _step(self) -> bool:
         """Publish a window or wait; False when somebody else wrote to the stream."""
-        events = await self._feed.after(self._standing.position)
+        events = await self._outbox.after(self._standing.position)
         if events:
             return await self._publish(events)
-        return await self._feed.wait(self._config.check_seconds) or await self._check()
+        return await self._outbox.wait(self._config.check_seconds) or await self._check()
 
     async def _publish(self, events: Sequence[RecordedEvent]) -> bool:
         follows = self._standing.sequence
@@ -114,7 +114,7 @@ class Session:
     async def _check(self) -> bool:
         """Look at what no message may have told: the stream's end, and the log's."""
         sequence = await self._stream.last_sequence()
-        await self._feed.look()
+        await self._outbox.look()
         await self._link.write(self._notice())
         self.proved = True
         return sequence == self._standing.sequence
@@ -129,16 +129,16 @@ class Session:
             await self._pass_on(_STANDBY_POLL_SECONDS)
             before = self._standing.position
             await self._learn()
-            if self._standing.position > before or self._standing.position >= await self._feed.look():
+            if self._standing.position > before or self._standing.position >= await self._outbox.look():
                 fine_at = clock()
             self.proved = True
-        self._log.info("relay takes over", position=self._standing.position, head=self._feed.head)
+        self._log.info("relay takes over", position=self._standing.position, head=self._outbox.head)
 
     async def _pass_on(self, seconds: float) -> None:
         """Tell the relay at work of each commit made here, for a while."""
         clock = asyncio.get_running_loop().time
         end = clock() + seconds
-        while await self._feed.wait(end - clock()):
+        while await self._outbox.wait(end - clock()):
             await self._link.write(self._notice())
 
     async def _learn(self) -> None:
@@ -149,7 +149,7 @@ class Session:
         self._moved(standing)
 
     def _notice(self) -> bytes:
-        notice = HeadNotice(self._log_id, self._feed.head)
+        notice = HeadNotice(self._log_id, self._outbox.head)
         return encode_notice(HEAD, msgspec.json.encode(notice))
 
     def _on_notice(self, data: bytes) -> None:
@@ -158,4 +158,4 @@ class Session:
         except msgspec.DecodeError:
             return
         if notice.log_id == self._log_id:
-            self._feed.heard(notice.position)
+            self._outbox.heard(notice.position)

