@@ -6,20 +6,23 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Dialect, Text, any_, bindparam, column, func, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Text,
+    any_,
+    bindparam,
+    column,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 
-def values_in(dialect: Dialect, name: ColumnElement[Any], parameter: str = "wanted") -> ColumnElement[bool]:
-    """A condition that a text column is one of the values bound to a parameter."""
-    if dialect.name == "sqlite":
-        each = func.json_each(bindparam(parameter, type_=Text)).table_valued(column("value", Text))
-        return name.in_(select(each.c.value))
-    return name == any_(bindparam(parameter, type_=ARRAY(Text)))
-
-
 class Values:
-    """What to bind to that parameter."""
+    """What to bind to the parameter of such a condition."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._as_json = dialect.name == "sqlite"
@@ -29,8 +32,24 @@ class Values:
         return json.dumps(list(values)) if self._as_json else list(values)
 
 
+def values_in(dialect: Dialect, name: ColumnElement[Any], parameter: str = "wanted") -> ColumnElement[bool]:
+    """A condition that a text column is one of the values bound to a parameter."""
+    return _in(dialect, name, bindparam(parameter, type_=_type(dialect)))
+
+
 def is_in(connection: Connection, name: ColumnElement[Any], values: Iterable[str]) -> ColumnElement[bool]:
     """A condition that a text column is one of these values."""
-    parameter = f"wanted_{name.key}"
-    condition = values_in(connection.dialect, name, parameter)
-    return condition.params({parameter: Values(connection.dialect).bind(values)})
+    dialect = connection.dialect
+    bound = bindparam(name.key, Values(dialect).bind(values), type_=_type(dialect), unique=True)
+    return _in(dialect, name, bound)
+
+
+def _type(dialect: Dialect) -> Any:
+    return Text if dialect.name == "sqlite" else ARRAY(Text)
+
+
+def _in(dialect: Dialect, name: ColumnElement[Any], bound: BindParameter[Any]) -> ColumnElement[bool]:
+    if dialect.name == "sqlite":
+        each = func.json_each(bound).table_valued(column("value", Text))
+        return name.in_(select(each.c.value))
+    return name == any_(bound)
