@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import structlog
 
+from twofold_server.broker import nats_client
 from twofold_server.commands.bus import CommandBus, find_deciders
 from twofold_server.commands.execution import CommandExecution
 from twofold_server.commands.middleware import logging_outcomes
@@ -20,20 +21,38 @@ from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.feed import Feed
 from twofold_server.event_store.group_commit import GroupCommit
 from twofold_server.event_store.sql import SqlEventStore
-from twofold_server.lifecycle import run_role
+from twofold_server.lifecycle import run_role, settle
 from twofold_server.messages.contract import ContextContract
 from twofold_server.messages.events import EventCodec
+from twofold_server.projections.checkpoints import read_checkpoint
+from twofold_server.projections.event_log import open_event_log
+from twofold_server.projections.jetstream import JetStreamHints
+from twofold_server.projections.notices import ProgressNotices
+from twofold_server.projections.projector import HEALTH_NAME as PROJECTOR_HEALTH
+from twofold_server.projections.projector import Projector
+from twofold_server.projections.schema import is_prepared
 from twofold_server.publishing.config import RelayConfig
+from twofold_server.publishing.headers import recorded_event, source_of
 from twofold_server.publishing.relay import Relay
+from twofold_server.publishing.stream import STREAM
+from twofold_server.queries.answers import Answers
+from twofold_server.queries.bus import QueryBus, find_queries
+from twofold_server.queries.middleware import logging_answers
+from twofold_server.queries.notices import hearing
+from twofold_server.queries.positions import Positions
+from twofold_server.queries.read_store import ReadStore
 from twofold_server.rpc import event_service
 from twofold_server.rpc.command_services import command_handler, generic_handlers
 from twofold_server.rpc.event_service import EventService
 from twofold_server.rpc.health import Health
+from twofold_server.rpc.query_services import query_handler
 from twofold_server.rpc.requests import RequestReader
 from twofold_server.rpc.server import ServerConfig, serving
 from twofold_server.settings import Settings
 from twofold_server.supervision.lock import lock_data_dir
 
+HEALTH_SECONDS = 0.1
+"""How often a role looks whether it is healthy."""
 RELAY_HEALTH = "twofold.relay"
 LAST_MOMENT = 2.0
 """Seconds in which a server that stops publishes what is committed; the log has the rest."""
@@ -42,6 +61,16 @@ LAST_MOMENT = 2.0
 def run_command_server(settings: Settings) -> None:
     """Run a command server until it is told to stop; raises StartupError."""
     run_role(settings, command_server)
+
+
+def run_projector(settings: Settings) -> None:
+    """Run a projector until it is told to stop; raises StartupError."""
+    run_role(settings, projector)
+
+
+def run_query_server(settings: Settings) -> None:
+    """Run a query server until it is told to stop; raises StartupError."""
+    run_role(settings, query_server)
 
 
 async def command_server(settings: Settings, stop: asyncio.Event) -> None:
@@ -92,11 +121,109 @@ async def command_server(settings: Settings, stop: asyncio.Event) -> None:
         await _until(stop, "command-server", address)
 
 
-async def _until(stop: asyncio.Event, role: str, address: str) -> None:
+async def projector(settings: Settings, stop: asyncio.Event) -> None:
+    """Fold events into the read models."""
+    contexts = discover(settings.contexts)
+    contracts = [contract for _, contract in contexts]
+    async with AsyncExitStack() as stack:
+        stack.enter_context(lock_data_dir(settings, "projector"))
+        client = await stack.enter_async_context(nats_client(settings.nats_servers, name="twofold-projector"))
+        event_log = await stack.enter_async_context(open_event_log(settings.command_address))
+        database = await stack.enter_async_context(
+            # What is lost on a power cut is folded again from the log.
+            open_database(settings.read_database_url, synchronous="NORMAL", readers=1)
+        )
+        work = Projector(
+            database=database,
+            projections=[projection for context, _ in contexts for projection in context.projections],
+            codec=EventCodec(contracts),
+            log=event_log,
+            hints=lambda: JetStreamHints(
+                client=client, stream=STREAM, decode=recorded_event, source_of=source_of
+            ),
+            notices=ProgressNotices(client),
+        )
+        health = Health()
+        config = _server_config(settings, settings.projector_address)
+        address = await stack.enter_async_context(serving(config, {}, health, packages=_packages(contracts)))
+        await stack.enter_async_context(_reporting(health, PROJECTOR_HEALTH, lambda: work.trouble))
+        await _until(stop, "projector", address, work.run())
+
+
+async def query_server(settings: Settings, stop: asyncio.Event) -> None:
+    """Answer queries out of the read models."""
+    contexts = discover(settings.contexts)
+    contracts = [contract for _, contract in contexts]
+    queries = find_queries(contexts)
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(
+            nats_client(settings.nats_servers, name="twofold-query-server")
+        )
+        store = await stack.enter_async_context(
+            ReadStore(url=settings.read_database_url, is_prepared=is_prepared)
+        )
+        positions = Positions(store=store, read_checkpoint=read_checkpoint)
+        stack.push_async_callback(positions.close)
+        await stack.enter_async_context(hearing(client, positions))
+        answers = Answers(store=store, positions=positions, queries=queries, read_checkpoint=read_checkpoint)
+        bus = QueryBus(answers.answer, [logging_answers()])
+        requests = RequestReader(max_bytes=settings.max_message_bytes)
+        services = generic_handlers(
+            (q for contract in contracts for q in contract.queries.values()),
+            lambda contract: query_handler(contract, bus, requests),
+        )
+        health = Health()
+        config = _server_config(settings, settings.query_address)
+        address = await stack.enter_async_context(
+            serving(config, services, health, packages=_packages(contracts))
+        )
+        await stack.enter_async_context(_reporting(health, services, lambda: store.trouble))
+        await _until(stop, "query-server", address)
+
+
+async def _until(
+    stop: asyncio.Event, role: str, address: str, work: Coroutine[Any, Any, None] | None = None
+) -> None:
+    """Wait until the process is told to stop; work that ends before takes the process along."""
     log = structlog.get_logger().bind(role=role)
+    settle()
     log.info("serving", address=address)
-    await stop.wait()
+    waiting = {asyncio.create_task(each) for each in (stop.wait(), work) if each is not None}
+    done, left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping")
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+@asynccontextmanager
+async def _reporting(
+    health: Health, services: Iterable[str] | str, trouble: Callable[[], str]
+) -> AsyncIterator[None]:
+    """Keep the health of a server in step with the trouble that its parts tell of."""
+    names = [services] if isinstance(services, str) else list(services)
+
+    async def report() -> None:
+        log = structlog.get_logger().bind()
+        before = None
+        while True:
+            now = trouble()
+            if now != before:
+                await health.set(names, not now)
+                if now:
+                    log.warning("not serving", why=now)
+            before = now
+            await asyncio.sleep(HEALTH_SECONDS)
+
+    task = asyncio.create_task(report())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 @asynccontextmanager

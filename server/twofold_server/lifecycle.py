@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -24,6 +25,17 @@ def run_role(
             runner.run(_until_signal(settings, role))
     except Unavailable as error:
         raise StartupError(f"{error.message} ({error.__cause__})") from error
+
+
+def settle() -> None:
+    """Tell the garbage collector that what exists now stays: call it once when a role is ready.
+
+    Otherwise it looks through all modules and descriptors again and again, as hot state grows; measured as
+    half of the event loop's time under load.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _until_signal(

@@ -18,6 +18,8 @@ from twofold_server.rpc.guard import guarded_stream
 from twofold_server.rpc.requests import RequestReader
 from twofold_server.rpc.status import ENGINE_DOMAIN
 
+LOG_ID = "twofold-log-id"
+"""Initial metadata of every answer: the id of the log that the positions belong to."""
 SERVICE = pb.DESCRIPTOR.services_by_name["EventService"].full_name
 BATCH = 500
 """Events in one message."""

@@ -17,7 +17,7 @@ from twofold_server.event_store.appending import (
     plan_append,
 )
 from twofold_server.event_store.events import RecordedEvent
-from twofold_server.event_store.sql.prepared import Prepared
+from twofold_server.event_store.sql.prepared import Prepared, PreparedInsert
 from twofold_server.event_store.sql.sets import Values, values_in
 from twofold_server.event_store.sql.tables import events, log_head, responses, streams
 
@@ -44,13 +44,13 @@ class Appender:
             ),
             dialect,
         )
-        self._insert_events = Prepared(insert(events), dialect, events.c.keys())
-        self._insert_responses = Prepared(insert(responses), dialect, responses.c.keys())
-        self._upsert_streams = Prepared(upsert, dialect, streams.c.keys())
+        self._insert_events = PreparedInsert(insert(events), dialect)
+        self._insert_responses = PreparedInsert(insert(responses), dialect)
+        self._upsert_streams = PreparedInsert(upsert, dialect)
 
     def append(self, connection: Connection, batch: Sequence[Append]) -> list[AppendOutcome]:
         """Append a batch; one outcome for each, in order."""
-        head = self._lock_head.one(connection).scalar_one()
+        head = self._lock_head.execute(connection).scalar_one()
         recorded_at = time.time_ns() // 1000
         plan = plan_append(
             batch,
@@ -63,22 +63,22 @@ class Appender:
         return plan.outcomes
 
     def _versions(self, connection: Connection, names: Iterable[str]) -> dict[str, int]:
-        found = self._find_versions.one(connection, wanted=self._values.bind(names))
+        found = self._find_versions.execute(connection, wanted=self._values.bind(names))
         return {row.stream_name: row.version for row in found}
 
     def _responses(self, connection: Connection, request_ids: list[str]) -> dict[str, StoredResponse]:
         if not request_ids:
             return {}
-        found = self._find_responses.one(connection, wanted=self._values.bind(request_ids))
+        found = self._find_responses.execute(connection, wanted=self._values.bind(request_ids))
         return {row.request_id: StoredResponse(row.request_hash, row.response) for row in found}
 
     def _write(self, connection: Connection, plan: AppendPlan, recorded_at: int) -> None:
         if plan.events:
-            self._insert_events.many(connection, [_event_row(e) for e in plan.events])
-            self._upsert_streams.many(connection, list(plan.versions.items()))
-            self._move_head.one(connection, head=plan.head)
+            self._insert_events.execute(connection, [_event_row(e) for e in plan.events])
+            self._upsert_streams.execute(connection, list(plan.versions.items()))
+            self._move_head.execute(connection, head=plan.head)
         if plan.responses:
-            self._insert_responses.many(
+            self._insert_responses.execute(
                 connection,
                 [
                     (key, stored.request_hash, stored.response, recorded_at)

@@ -79,7 +79,7 @@ def _recorded(rows: Iterable[Row[Any]]) -> list[RecordedEvent]:
 
 def _event(row: Row[Any]) -> RecordedEvent:
     columns: tuple[Any, ...] = tuple(row)
-    return RecordedEvent(*columns[:7], EventMetadata(*columns[7:11]), *columns[11:])
+    return RecordedEvent(*columns[:7], EventMetadata(*columns[7:11]), columns[11])
 
 
 def stream_version(connection: Connection, stream_name: str) -> int:
