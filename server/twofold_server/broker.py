@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import structlog
 from nats.aio.client import Client
 
-_RECONNECT_SECONDS = 0.5
+_RECONNECT_SECONDS = 1
 _CLOSE_SECONDS = 2.0
 
 

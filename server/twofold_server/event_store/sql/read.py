@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, false, func, or_, select
 
 from twofold_server.event_store.appending import StoredResponse
 from twofold_server.event_store.events import RecordedEvent
@@ -47,7 +47,7 @@ def search_events(
         return _recorded(connection.execute(query.limit(limit)))
     # The partition is a hash that no database knows, so that part of the filter runs here.
     found: list[RecordedEvent] = []
-    with connection.execution_options(yield_per=1000).execute(query) as rows:
+    with connection.execute(query, execution_options={"yield_per": 1000}) as rows:
         for row in rows:
             if partition_of(row.stream_name) in wanted.partitions:
                 found.append(_event(row))
@@ -59,9 +59,10 @@ def search_events(
 def _conditions(connection: Connection, wanted: EventFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.packages:
-        conditions.append(_starts_with_any(events.c.type_name, (f"{p}." for p in wanted.packages)))
+        conditions.append(_any(_in_package(events.c.type_name, package) for package in wanted.packages))
     if wanted.categories:
-        conditions.append(_starts_with_any(events.c.stream_name, (f"{c}-" for c in wanted.categories)))
+        words = (category for category in wanted.categories if "-" not in category)
+        conditions.append(_any(_starts(events.c.stream_name, f"{word}-") for word in words))
     if wanted.type_names:
         conditions.append(is_in(connection, events.c.type_name, wanted.type_names))
     if wanted.stream_names:
@@ -69,8 +70,18 @@ def _conditions(connection: Connection, wanted: EventFilter) -> list[ColumnEleme
     return conditions
 
 
-def _starts_with_any(name: ColumnElement[Any], prefixes: Iterable[str]) -> ColumnElement[bool]:
-    return or_(*(name.startswith(prefix, autoescape=True) for prefix in prefixes))
+def _in_package(type_name: ColumnElement[Any], package: str) -> ColumnElement[bool]:
+    rest = func.substr(type_name, len(package) + 2)
+    return and_(_starts(type_name, f"{package}."), ~rest.contains("."))
+
+
+def _starts(name: ColumnElement[Any], prefix: str) -> ColumnElement[bool]:
+    # Not LIKE: in SQLite that takes small and capital letters for the same.
+    return func.substr(name, 1, len(prefix)) == prefix
+
+
+def _any(conditions: Iterable[ColumnElement[bool]]) -> ColumnElement[bool]:
+    return or_(false(), *conditions)
 
 
 def _recorded(rows: Iterable[Row[Any]]) -> list[RecordedEvent]:
@@ -78,8 +89,18 @@ def _recorded(rows: Iterable[Row[Any]]) -> list[RecordedEvent]:
 
 
 def _event(row: Row[Any]) -> RecordedEvent:
-    columns: tuple[Any, ...] = tuple(row)
-    return RecordedEvent(*columns[:7], EventMetadata(*columns[7:11]), columns[11])
+    where_from = EventMetadata(row.correlation_id, row.causation_id, row.actor, row.traceparent)
+    return RecordedEvent(
+        row.position,
+        row.stream_name,
+        row.stream_version,
+        row.event_id,
+        row.type_name,
+        row.revision,
+        row.data,
+        where_from,
+        row.recorded_at,
+    )
 
 
 def stream_version(connection: Connection, stream_name: str) -> int:
