@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 
 import pytest
 
-from tests.appends import append, new_append, new_event, new_id, recorded
+from tests.appends import ORDER_CREATED, append, new_append, new_event, new_id, recorded
 from twofold_server.event_store.appending import Appended, Basis, Conflict, Replay, StoredResponse
 from twofold_server.event_store.events import NewEvent, RecordedEvent
 from twofold_server.event_store.expected_version import Any, Exactly, ExpectedVersion, NoStream
+from twofold_server.event_store.filters import PARTITIONS, EventFilter, partition_of
 from twofold_server.event_store.store import EventStore
 from twofold_server.modelling import EventMetadata
 
@@ -388,3 +390,100 @@ _numbers = itertools.count()
 
 def event() -> NewEvent:
     return new_event(data=b"%d" % next(_numbers))
+
+
+# --- searching -----------------------------------------------------------------------------------
+
+PAID = "shop.orders.v1.OrderPaid"
+BILLED = "acme.billing.v1.InvoiceSent"
+DEEPER = "shop.orders.v1.archive.OrderPaid"
+"""Of another package, whose name begins like that of the orders."""
+
+
+async def a_mixed_log(store: EventStore) -> list[RecordedEvent]:
+    written = [
+        ("order-1", ORDER_CREATED),
+        ("invoice-1", BILLED),
+        ("order-1", PAID),
+        ("order-2", ORDER_CREATED),
+        ("orders-1", DEEPER),
+        ("ORDER-1", ORDER_CREATED),
+        ("order_-1", ORDER_CREATED),
+        ("invoice-2", BILLED),
+        ("order-2", PAID),
+    ]
+    await store.append([new_append(stream, events=[new_event(kind)]) for stream, kind in written])
+    return await whole_log(store)
+
+
+FILTERS = [
+    EventFilter(),
+    EventFilter(packages=frozenset({"shop.orders.v1"})),
+    EventFilter(packages=frozenset({"shop.orders.v1", "acme.billing.v1"})),
+    EventFilter(packages=frozenset({"shop.orders"})),
+    EventFilter(packages=frozenset({"shop.orders.v_"})),
+    EventFilter(categories=frozenset({"order"})),
+    EventFilter(categories=frozenset({"order", "invoice"})),
+    EventFilter(categories=frozenset({"ord", "order-", "order-1", "orde_", "%", ""})),
+    EventFilter(type_names=frozenset({PAID})),
+    EventFilter(type_names=frozenset({PAID, BILLED})),
+    EventFilter(type_names=frozenset({PAID.lower(), "OrderPaid"})),
+    EventFilter(stream_names=frozenset({"order-1"})),
+    EventFilter(stream_names=frozenset({"order-2", "invoice-1", "nothing-1"})),
+    EventFilter(partitions=frozenset({partition_of("order-1")})),
+    EventFilter(partitions=frozenset(range(PARTITIONS))),
+    EventFilter(partitions=frozenset({PARTITIONS, -1})),
+    EventFilter(categories=frozenset({"order"}), type_names=frozenset({PAID})),
+    EventFilter(packages=frozenset({"shop.orders.v1"}), stream_names=frozenset({"order-2", "invoice-1"})),
+    EventFilter(packages=frozenset({"acme.billing.v1"}), categories=frozenset({"order"})),
+    EventFilter(partitions=frozenset({partition_of("order-1")}), type_names=frozenset({PAID, BILLED})),
+    EventFilter(
+        packages=frozenset({"shop.orders.v1"}),
+        categories=frozenset({"order"}),
+        type_names=frozenset({PAID, ORDER_CREATED}),
+        stream_names=frozenset({"order-1", "order-2"}),
+        partitions=frozenset({partition_of("order-2")}),
+    ),
+]
+
+
+def in_words(wanted: EventFilter) -> str:
+    sets = {name: getattr(wanted, name) for name in wanted.__slots__}
+    return " ".join(f"{name}:{','.join(map(str, sorted(of)))}" for name, of in sets.items() if of) or "all"
+
+
+@pytest.mark.parametrize("wanted", FILTERS, ids=in_words)
+async def test_a_search_finds_what_its_filter_matches(store: EventStore, wanted: EventFilter) -> None:
+    events = await a_mixed_log(store)
+    found = await store.search_events(0, wanted, to_position=100)
+    assert found == [event for event in events if wanted.matches(event)]
+
+
+@pytest.mark.parametrize("wanted", [FILTERS[1], FILTERS[14]], ids=in_words)
+@pytest.mark.parametrize(
+    ("after", "to_position", "limit", "found"),
+    [
+        (0, 9, 1000, [1, 3, 4, 6, 7, 9]),
+        (3, 7, 1000, [4, 6, 7]),
+        (0, 9, 2, [1, 3]),
+        (4, 9, 1, [6]),
+        (9, 9, 1000, []),
+        (4, 5, 1000, []),
+    ],
+)
+async def test_a_search_keeps_to_its_range_and_limit(
+    store: EventStore, wanted: EventFilter, after: int, to_position: int, limit: int, found: list[int]
+) -> None:
+    await a_mixed_log(store)
+    both = dataclasses.replace(wanted, packages=frozenset({"shop.orders.v1"}))
+    read = await store.search_events(after, both, to_position=to_position, limit=limit)
+    assert positions(read) == found
+
+
+async def test_a_search_through_a_long_log_leaves_no_trace_on_later_reads(store: EventStore) -> None:
+    await store.append([new_append(f"order-{n}") for n in range(2500)])
+    partition = EventFilter(partitions=frozenset({3}))
+    found = await store.search_events(0, partition, to_position=2500, limit=10_000)
+    assert len(found) == len([n for n in range(2500) if partition_of(f"order-{n}") == 3])
+    assert len(await whole_log(store)) == 2500
+    assert await store.head() == 2500
