@@ -64,9 +64,12 @@ class Link:
         """Write what ``encode`` makes of a reply subject, and wait for the answer; one request at a time."""
         self._reply = f"{self._inbox}.{int(self._reply.rpartition('.')[2] or 0) + 1}"
         self._answer = asyncio.get_running_loop().create_future()
-        await self.write(encode(self._reply))
-        async with asyncio.timeout(seconds):
-            message = await self._answer
+        try:
+            await self.write(encode(self._reply))
+            async with asyncio.timeout(seconds):
+                message = await self._answer
+        finally:
+            self._answer = None
         if not message.data:  # "no responders": the stream is gone
             raise ServiceUnavailableError
         return msgspec.json.decode(message.data, type=Ack)

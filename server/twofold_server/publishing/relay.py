@@ -93,6 +93,8 @@ class Relay:
             self._fails(str(error))
         except Unavailable as error:
             self._fails(f"the event log is away: {error}")
+        except TimeoutError:
+            self._fails("NATS does not answer")
         except (NatsError, OSError) as error:
             self._fails(f"NATS is away: {str(error) or type(error).__name__}")
         except Exception:

@@ -18,7 +18,8 @@ from twofold_server.publishing.stream import EventStream, Standing
 from twofold_server.publishing.subjects import HEAD
 from twofold_server.publishing.window import encode_notice, encode_window
 
-_WRONG_LAST_SEQUENCE = (10071, 10164)
+_SOMEBODY_ELSE_WROTE = (10070, 10071, 10164)
+"""JetStream's codes for: another message or sequence is the last than the one that was expected."""
 _STANDBY_POLL_SECONDS = 0.5
 
 
@@ -100,7 +101,7 @@ class Session:
             return window + self._notice()
 
         ack = await self._link.request(encode, self._config.ack_seconds)
-        if ack.error is not None and ack.error.err_code not in _WRONG_LAST_SEQUENCE:
+        if ack.error is not None and ack.error.err_code not in _SOMEBODY_ELSE_WROTE:
             raise Refused(
                 f"JetStream refuses to store events: {ack.error.description} ({ack.error.err_code})"
             )

@@ -14,7 +14,7 @@ from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.feed import Feed
 from twofold_server.event_store.filters import EventFilter
 from twofold_server.event_store.store import EventStore
-from twofold_server.rpc.guard import guarded_stream
+from twofold_server.rpc.guard import StreamHandler, guarded_stream
 from twofold_server.rpc.requests import RequestReader
 from twofold_server.rpc.status import ENGINE_DOMAIN
 
@@ -46,10 +46,18 @@ class EventService:
         }
         return {
             name: grpc.unary_stream_rpc_method_handler(
-                guarded_stream(method, method=name, domain=ENGINE_DOMAIN)
+                guarded_stream(self._naming_the_log(method), method=name, domain=ENGINE_DOMAIN)
             )
             for name, method in methods.items()
         }
+
+    def _naming_the_log(self, method: StreamHandler) -> StreamHandler:
+        async def handle(content: bytes, context: Any) -> AsyncIterator[bytes]:
+            await context.send_initial_metadata(((LOG_ID, self._store.log_id),))
+            async for response in method(content, context):
+                yield response
+
+        return handle
 
     async def read_stream(self, content: bytes, context: Any) -> AsyncIterator[bytes]:
         """One aggregate's events."""
