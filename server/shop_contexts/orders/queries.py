@@ -27,7 +27,7 @@ def get_orders(requests: Sequence[GetOrderRequest], connection: Connection) -> l
     ids = list({request.order_id for request in requests})
     # Padded to a power of two: each number of values is a statement text of its own to prepare and cache.
     padded = ids + ids[-1:] * ((1 << (len(ids) - 1).bit_length()) - len(ids))
-    views = dict(connection.execute(_VIEWS, {"ids": padded}).tuples().all())
+    views = dict(connection.execute(_VIEWS, {"ids": padded}).all())
     return [_order(request.order_id, views.get(request.order_id)) for request in requests]
 
 
