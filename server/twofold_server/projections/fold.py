@@ -56,10 +56,9 @@ class Fold:
         """The position of the last event that was applied."""
         return self.checkpoint.position
 
-    async def known_log(self) -> str | None:
-        """The id of the log that the tables were filled from; None before the first start."""
-        found = await self._database.read(partial(read_checkpoint, projection=self.name))
-        return found.log_id if found else None
+    async def find(self) -> Checkpoint | None:
+        """The checkpoint as it is stored; None before the first start."""
+        return await self._database.read(partial(read_checkpoint, projection=self.name))
 
     async def take_over(self, log_id: str) -> None:
         """Become the one that writes this projection; raises StartupError (see checkpoints)."""
@@ -70,7 +69,7 @@ class Fold:
     async def refresh(self) -> None:
         """Read the checkpoint again, after a transaction of unknown end; raises TakenOver."""
         mine = self.checkpoint
-        found = await self._database.read(partial(read_checkpoint, projection=self.name))
+        found = await self.find()
         if found is None or (found.log_id, found.epoch) != (mine.log_id, mine.epoch):
             raise TakenOver(f"another projector has taken over projection {self.name}; this one stops")
         self._checkpoint = found

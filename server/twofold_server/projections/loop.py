@@ -91,12 +91,14 @@ class ProjectionLoop:
             await self._step()
 
     async def _take_over(self) -> None:
-        log_id = await self._fold.known_log()
-        if log_id is None:
-            async with aclosing(self._log.read(0, limit=1)) as batches:
-                log_id = (await anext(batches)).log_id
+        found = await self._fold.find()
+        log_id = found.log_id if found is not None else await self._ask_log_id()
         await self._fold.take_over(log_id)
         self._hints.follow(log_id)
+
+    async def _ask_log_id(self) -> str:
+        async with aclosing(self._log.read(0, limit=1)) as batches:
+            return (await anext(batches)).log_id
 
     async def _step(self) -> None:
         """Take what the broker brings; look at the log for what it does not bring."""
