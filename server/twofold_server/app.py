@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from twofold_server.broker import nats_client
 from twofold_server.commands.bus import CommandBus, find_deciders
 from twofold_server.commands.execution import CommandExecution
 from twofold_server.commands.middleware import logging_outcomes
+from twofold_server.commands.snapshots import Snapshots
 from twofold_server.commands.streams import HotStreams
 from twofold_server.contexts import discover
 from twofold_server.database import open_database
@@ -95,13 +96,16 @@ async def command_server(settings: Settings, stop: asyncio.Event) -> None:
             feed.publish(events)
             relay.offer(events)
 
-        await stack.enter_async_context(_running(relay.run(), before_end=relay.drained()))
+        await stack.enter_async_context(_running(relay.run(), before_end=relay.drained))
         writer = GroupCommit(store, max_batch=settings.max_batch, on_commit=on_commit)
         stack.push_async_callback(writer.close)
         codec = EventCodec(contracts)
+        snapshots = Snapshots(store, every=settings.snapshot_every)
+        await stack.enter_async_context(_running(snapshots.run()))
         execution = CommandExecution(
             store=store,
             writer=writer,
+            snapshots=snapshots,
             streams=HotStreams(store, codec, capacity=settings.stream_cache),
             codec=codec,
             deciders=deciders,
@@ -228,17 +232,17 @@ async def _reporting(
 
 @asynccontextmanager
 async def _running(
-    work: Coroutine[Any, Any, None], before_end: Coroutine[Any, Any, None]
+    work: Coroutine[Any, Any, None], before_end: Callable[[], Awaitable[None]] | None = None
 ) -> AsyncIterator[None]:
     """Run work beside the block; at its end give ``before_end`` a moment, then cancel the work."""
     task = asyncio.create_task(work)
     try:
         yield
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_MOMENT):
-                await before_end
+        if before_end is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_MOMENT):
+                    await before_end()
     finally:
-        before_end.close()
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task

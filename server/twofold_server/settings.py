@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     """Commands that one transaction of the log takes at most."""
     stream_cache: int = Field(default=20_000, ge=0)
     """Aggregates whose state a command server keeps in memory; a small one takes about 2 KB."""
+    snapshot_every: int = Field(100, ge=0)
+    """Events of an aggregate after which its state is stored, so that it loads fast; 0 is never."""
     request_id_days: float = Field(default=7, gt=0)
     """Days for which the answer to a request id is kept, so that a retry is told apart from a new command."""
 

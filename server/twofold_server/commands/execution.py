@@ -12,6 +12,7 @@ from uuid_utils import uuid7
 from twofold.v1.command_pb2 import Receipt
 from twofold.v1.options_pb2 import EXISTENCE_MUST_EXIST, EXISTENCE_MUST_NOT_EXIST
 from twofold_server.commands.call import CommandCall, CommandResult
+from twofold_server.commands.snapshots import Snapshots
 from twofold_server.commands.streams import HotStreams, Stream
 from twofold_server.errors import (
     AlreadyExists,
@@ -55,12 +56,14 @@ class CommandExecution:
         store: EventStore,
         writer: GroupCommit,
         streams: HotStreams,
+        snapshots: Snapshots,
         codec: EventCodec,
         deciders: Mapping[type[Message], Decider[Any]],
     ) -> None:
         self._store = store
         self._writer = writer
         self._streams = streams
+        self._snapshots = snapshots
         self._codec = codec
         self._deciders = deciders
 
@@ -101,7 +104,7 @@ class CommandExecution:
         if call.command.options.validate_only:
             return await self._plan(call, stream, events)
         stream.apply(events)
-        after = stream.version
+        after, state = stream.version, stream.state
         append = Append(
             stream_name=stream.name,
             expected=expected(before),
@@ -112,10 +115,13 @@ class CommandExecution:
             request_hash=call.request_hash,
         )
         try:
-            return await self._writer.submit(append)
+            outcome = await self._writer.submit(append)
         except Unavailable:
             self._streams.evict(stream)
             raise
+        if isinstance(outcome, Appended):
+            self._snapshots.offer(stream.name, stream.decider, before, after, state)
+        return outcome
 
     async def _plan(self, call: CommandCall, stream: Stream, events: Sequence[Message]) -> AppendOutcome:
         """What an append would come to, with nothing stored."""

@@ -9,6 +9,7 @@ from typing import Any
 from cachetools import LRUCache
 from google.protobuf.message import Message
 
+from twofold_server.commands.snapshots import restore
 from twofold_server.event_store.appending import Basis
 from twofold_server.event_store.store import EventStore
 from twofold_server.messages.events import EventCodec
@@ -72,10 +73,13 @@ class HotStreams:
 
     async def _load(self, name: str, decider: Decider[Any]) -> Stream:
         stream = Stream(name, decider)
-        while True:
+        loaded = await self._store.load_stream(name, state_revision=decider.state_revision, limit=_PAGE)
+        if loaded.snapshot is not None:
+            stream.state, stream.version = restore(decider, loaded.snapshot), loaded.snapshot.version
+        events = loaded.events
+        stream.apply([self._codec.decode(event) for event in events])
+        while len(events) == _PAGE:
             events = await self._store.read_stream(name, from_version=stream.version + 1, limit=_PAGE)
             stream.apply([self._codec.decode(event) for event in events])
-            if len(events) < _PAGE:
-                break
         self._cache[name] = stream
         return stream

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import aiosqlite
 from sqlalchemy import Connection, StaticPool, create_engine, event
 
-from twofold_server.database.translation import translated
+from twofold_server.database.translation import translated, unavailable
 
 T = TypeVar("T")
 BUSY_TIMEOUT = 10.0
@@ -32,7 +32,11 @@ class _Thread(aiosqlite.Connection):
     async def start(self, begin: str) -> None:
         """Connect; each transaction opens with the statement ``begin``."""
         self._thread.daemon = True
-        await self
+        try:
+            await self
+        except BaseException:
+            self._thread.join()  # it is ending, and must not outlive the event loop
+            raise
         self._begin = begin
         self._sqlalchemy = await self._execute(self._open)  # type: ignore[no-untyped-call]
 
@@ -63,37 +67,50 @@ class SqliteDatabase:
         self._readers: list[_Thread] = []
         self._idle: asyncio.LifoQueue[_Thread] = asyncio.LifoQueue()
         self._reader_count = readers
+        self._closed = False
 
     async def open(self) -> None:
         """Connect; raises Unavailable."""
-        with translated(), _as_sqlalchemy_would():
-            if not self._read_only:
-                self._writer = await self._connect("BEGIN IMMEDIATE", writing=True)
-            for _ in range(self._reader_count):
-                reader = await self._connect("BEGIN", writing=False)
-                self._readers.append(reader)
-                self._idle.put_nowait(reader)
+        try:
+            with translated(), _as_sqlalchemy_would():
+                await self._connect_all()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _connect_all(self) -> None:
+        if not self._read_only:
+            self._writer = await self._connect("BEGIN IMMEDIATE", writing=True)
+        for _ in range(self._reader_count):
+            reader = await self._connect("BEGIN", writing=False)
+            self._readers.append(reader)
+            self._idle.put_nowait(reader)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """See Database."""
         if self._writer is None:
             raise RuntimeError("this database was opened read-only")
-        with translated():
-            return await self._writer.transact(work)
+        return await self._transact(self._writer, work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """See Database."""
         reader = await self._idle.get()
         try:
-            with translated():
-                return await reader.transact(work)
+            return await self._transact(reader, work)
         finally:
             self._idle.put_nowait(reader)
 
     async def close(self) -> None:
         """See Database."""
+        self._closed = True  # work that comes later would find a thread that is gone
         for thread in [*self._readers, *([self._writer] if self._writer else [])]:
             await thread.close()
+
+    async def _transact(self, thread: _Thread, work: Callable[[Connection], T]) -> T:
+        if self._closed:
+            raise unavailable()
+        with translated():
+            return await thread.transact(work)
 
     async def _connect(self, begin: str, *, writing: bool) -> _Thread:
         thread = _Thread(lambda: self._raw(writing), iter_chunk_size=64)
@@ -105,12 +122,19 @@ class SqliteDatabase:
         raw = sqlite3.connect(
             f"file:{quote(str(self._path))}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None
         )
+        try:
+            self._set_up(raw, writing)
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+
+    def _set_up(self, raw: sqlite3.Connection, writing: bool) -> None:
         if writing:
             raw.execute("PRAGMA journal_mode=WAL")
             raw.execute(f"PRAGMA synchronous={self._synchronous}")
         raw.execute("PRAGMA foreign_keys=ON")
         raw.execute("PRAGMA cache_size=-65536")
-        return raw
 
 
 class _as_sqlalchemy_would:  # noqa: N801 - reads as a phrase

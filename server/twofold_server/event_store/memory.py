@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from twofold_server.event_store.appending import Append, AppendOutcome, StoredResponse, plan_append
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.filters import EventFilter
+from twofold_server.event_store.snapshots import LoadedStream, Snapshot
 
 
 class MemoryEventStore:
@@ -18,6 +19,7 @@ class MemoryEventStore:
         self.log_id = str(uuid.uuid4())
         self._events: list[RecordedEvent] = []
         self._versions: dict[str, int] = {}
+        self._snapshots: dict[str, Snapshot] = {}
         self._responses: dict[str, tuple[int, StoredResponse]] = {}
 
     async def append(self, batch: Sequence[Append]) -> list[AppendOutcome]:
@@ -46,6 +48,20 @@ class MemoryEventStore:
             if e.stream_name == stream_name and from_version <= e.stream_version <= end
         ]
         return found[:limit]
+
+    async def load_stream(self, stream_name: str, *, state_revision: int, limit: int = 1000) -> LoadedStream:
+        """See EventStore."""
+        stored = self._snapshots.get(stream_name)
+        snapshot = stored if stored is not None and stored.state_revision == state_revision else None
+        start = snapshot.version + 1 if snapshot else 1
+        return LoadedStream(snapshot, await self.read_stream(stream_name, from_version=start, limit=limit))
+
+    async def write_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+        """See EventStore."""
+        for new in snapshots:
+            old = self._snapshots.get(new.stream_name)
+            if old is None or (old.state_revision, old.version) < (new.state_revision, new.version):
+                self._snapshots[new.stream_name] = new
 
     async def stream_version(self, stream_name: str) -> int:
         """See EventStore."""

@@ -8,6 +8,7 @@ from typing import Protocol
 from twofold_server.event_store.appending import Append, AppendOutcome, StoredResponse
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.filters import EventFilter
+from twofold_server.event_store.snapshots import LoadedStream, Snapshot
 
 
 class EventStore(Protocol):
@@ -28,6 +29,12 @@ class EventStore(Protocol):
         self, stream_name: str, *, from_version: int = 1, to_version: int | None = None, limit: int = 1000
     ) -> list[RecordedEvent]:
         """The events of a stream in order, both versions included, at most ``limit``."""
+
+    async def load_stream(self, stream_name: str, *, state_revision: int, limit: int = 1000) -> LoadedStream:
+        """The snapshot of a stream, if it has one of this revision, and at most ``limit`` events after it."""
+
+    async def write_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+        """Store snapshots; one of an older version or revision than what is stored is passed over."""
 
     async def stream_version(self, stream_name: str) -> int:
         """The version of a stream; 0 where it does not exist."""

@@ -38,3 +38,8 @@ class Decider(Generic[S]):
     """For each command (request type): ``(command, state, given) -> events``, or raises Rejected."""
     evolve: Mapping[type[Message], Callable[[S, Any], S]]
     """For each event type: ``(state, event) -> state``."""
+    state_revision: int = 1
+    """Raised when the shape or the meaning of the state changes: older snapshots are then passed over."""
+    snapshot_every: int | None = None
+    """A snapshot of the state is stored each time so many events have come; 1 keeps the current state
+    stored, 0 stores none. By default what the settings say."""

@@ -24,7 +24,7 @@ def read_stream(
     query = _EVENTS.where(events.c.stream_name == stream_name, events.c.stream_version >= from_version)
     if to_version is not None:
         query = query.where(events.c.stream_version <= to_version)
-    return _recorded(connection.execute(query.order_by(events.c.stream_version).limit(limit)))
+    return recorded(connection.execute(query.order_by(events.c.stream_version).limit(limit)))
 
 
 def read_events(
@@ -34,7 +34,7 @@ def read_events(
     query = _EVENTS.where(events.c.position > after_position)
     if to_position is not None:
         query = query.where(events.c.position <= to_position)
-    return _recorded(connection.execute(query.order_by(events.c.position).limit(limit)))
+    return recorded(connection.execute(query.order_by(events.c.position).limit(limit)))
 
 
 def search_events(
@@ -44,7 +44,7 @@ def search_events(
     query = _EVENTS.where(events.c.position > after_position, events.c.position <= to_position)
     query = query.where(*_conditions(connection, wanted)).order_by(events.c.position)
     if not wanted.partitions:
-        return _recorded(connection.execute(query.limit(limit)))
+        return recorded(connection.execute(query.limit(limit)))
     # The partition is a hash that no database knows, so that part of the filter runs here.
     found: list[RecordedEvent] = []
     with connection.execute(query, execution_options={"yield_per": 1000}) as rows:
@@ -84,7 +84,8 @@ def _any(conditions: Iterable[ColumnElement[bool]]) -> ColumnElement[bool]:
     return or_(false(), *conditions)
 
 
-def _recorded(rows: Iterable[Row[Any]]) -> list[RecordedEvent]:
+def recorded(rows: Iterable[Row[Any]]) -> list[RecordedEvent]:
+    """The events of rows of the table."""
     return [_event(row) for row in rows]
 
 

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Dialect, select
 
 from twofold_server.database import Database
 from twofold_server.event_store.appending import Append, AppendOutcome, StoredResponse
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.filters import EventFilter
+from twofold_server.event_store.snapshots import LoadedStream, Snapshot
 from twofold_server.event_store.sql import read
 from twofold_server.event_store.sql.append import Appender
 from twofold_server.event_store.sql.schema import migrate
+from twofold_server.event_store.sql.snapshotting import Snapshots
 from twofold_server.event_store.sql.tables import log_head
 
 
 class SqlEventStore:
     """An EventStore whose log is a few tables."""
 
-    def __init__(self, database: Database, *, log_id: str, appender: Appender) -> None:
+    def __init__(self, database: Database, *, log_id: str, dialect: Dialect) -> None:
         self._database = database
-        self._appender = appender
+        self._appender = Appender(dialect)
+        self._snapshots = Snapshots(dialect)
         self.log_id = log_id
 
     @classmethod
     async def open(cls, database: Database) -> SqlEventStore:
         """Create or migrate the tables and open the log; raises StartupError for a newer schema."""
         await database.write(migrate)
-        return await database.read(lambda c: cls(database, log_id=_log_id(c), appender=Appender(c.dialect)))
+        return await database.read(lambda c: cls(database, log_id=_log_id(c), dialect=c.dialect))
 
     async def append(self, batch: Sequence[Append]) -> list[AppendOutcome]:
         """See EventStore."""
@@ -41,6 +44,16 @@ class SqlEventStore:
         return await self._database.read(
             lambda c: read.read_stream(c, stream_name, from_version, to_version, limit)
         )
+
+    async def load_stream(self, stream_name: str, *, state_revision: int, limit: int = 1000) -> LoadedStream:
+        """See EventStore."""
+        return await self._database.read(
+            lambda c: self._snapshots.load(c, stream_name, state_revision, limit)
+        )
+
+    async def write_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
+        """See EventStore."""
+        await self._database.write(lambda c: self._snapshots.write(c, snapshots))
 
     async def stream_version(self, stream_name: str) -> int:
         """See EventStore."""

@@ -42,6 +42,16 @@ streams = Table(
 )
 """The version of each stream: a check on the events' unique key alone would not see a gap."""
 
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("stream_name", String(512), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("state_revision", Integer, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+"""The newest snapshot of a stream; can be dropped at any time."""
+
 responses = Table(
     "responses",
     metadata,

@@ -1,4 +1,4 @@
-"""The log: head, events (append-only), streams, responses."""
+"""The log: head, events (append-only), streams, snapshots, responses."""
 
 import uuid
 
@@ -46,6 +46,13 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "snapshots",
+        sa.Column("stream_name", sa.String(512), primary_key=True),
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("state_revision", sa.Integer, nullable=False),
+        sa.Column("state", sa.LargeBinary, nullable=False),
+    )
+    op.create_table(
         "responses",
         sa.Column("request_id", sa.String(36), nullable=False, unique=True),
         sa.Column("request_hash", sa.LargeBinary, nullable=False),
@@ -57,17 +64,29 @@ def upgrade() -> None:
         sa.text("INSERT INTO log_head (log_id, position) VALUES (:id, 0)").bindparams(id=str(uuid.uuid4()))
     )
     if op.get_bind().dialect.name == "sqlite":
-        for change in ("UPDATE", "DELETE"):
-            op.execute(
-                f"CREATE TRIGGER no_{change.lower()}_of_events BEFORE {change} ON events "
-                f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
-            )
+        _refuse_changes_in_sqlite()
     else:
-        op.execute(
-            "CREATE FUNCTION refuse_change_of_events() RETURNS trigger LANGUAGE plpgsql AS "
-            f"$$ BEGIN RAISE EXCEPTION '{_REFUSAL}'; END $$"
-        )
-        op.execute(
-            "CREATE TRIGGER no_change_of_events BEFORE UPDATE OR DELETE OR TRUNCATE ON events "
-            "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_events()"
-        )
+        _refuse_changes_in_postgres()
+
+
+def _refuse_changes_in_sqlite() -> None:
+    refuse = f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
+    op.execute(f"CREATE TRIGGER no_update_of_events BEFORE UPDATE ON events {refuse}")
+    op.execute(f"CREATE TRIGGER no_delete_of_events BEFORE DELETE ON events {refuse}")
+    # INSERT OR REPLACE deletes the row that is in the way, and no trigger sees that delete.
+    op.execute(
+        "CREATE TRIGGER no_replacement_of_events BEFORE INSERT ON events WHEN "
+        "EXISTS (SELECT 1 FROM events WHERE position = NEW.position) OR EXISTS (SELECT 1 FROM events "
+        f"WHERE stream_name = NEW.stream_name AND stream_version = NEW.stream_version) {refuse}"
+    )
+
+
+def _refuse_changes_in_postgres() -> None:
+    op.execute(
+        "CREATE FUNCTION refuse_change_of_events() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{_REFUSAL}' USING ERRCODE = 'integrity_constraint_violation'; END $$"
+    )
+    op.execute(
+        "CREATE TRIGGER no_change_of_events BEFORE UPDATE OR DELETE OR TRUNCATE ON events "
+        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_events()"
+    )

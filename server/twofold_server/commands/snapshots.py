@@ -1,0 +1,61 @@
+"""States go to the store now and then, out of the way of commands."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import structlog
+
+from twofold_server.errors import Unavailable
+from twofold_server.event_store.snapshots import Snapshot
+from twofold_server.event_store.store import EventStore
+from twofold_server.modelling import Decider
+
+PAUSE = 0.05
+"""Seconds between two writes: snapshots wait so that commands do not wait for them."""
+MAX_WAITING = 10_000
+"""Streams whose snapshots wait; beyond it new ones are dropped, the events have it all."""
+
+
+class Snapshots:
+    """Takes snapshots of committed states and writes them in the background."""
+
+    def __init__(self, store: EventStore, *, every: int) -> None:
+        """``every`` is how many events lie between two snapshots of a stream, unless its decider says."""
+        self._store = store
+        self._every = every
+        self._waiting: dict[str, tuple[Decider[Any], int, Any]] = {}
+        self._news = asyncio.Event()
+
+    def offer(self, stream_name: str, decider: Decider[Any], before: int, after: int, state: Any) -> None:
+        """Consider the state after a commit that took a stream from one version to another."""
+        every = self._every if decider.snapshot_every is None else decider.snapshot_every
+        if not every or before // every == after // every:
+            return
+        if stream_name in self._waiting or len(self._waiting) < MAX_WAITING:
+            self._waiting[stream_name] = (decider, after, state)
+            self._news.set()
+
+    async def run(self) -> None:
+        """Write for ever; cancel it to stop."""
+        log = structlog.get_logger().bind()
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            waiting, self._waiting = self._waiting, {}
+            try:
+                await self._store.write_snapshots([_snapshot(name, *each) for name, each in waiting.items()])
+            except Unavailable as error:
+                log.warning("snapshots not stored", streams=len(waiting), why=error.message)
+            await asyncio.sleep(PAUSE)
+
+
+def restore(decider: Decider[Any], snapshot: Snapshot) -> Any:
+    """The state of a snapshot."""
+    return msgspec.msgpack.decode(snapshot.state, type=type(decider.initial_state()))
+
+
+def _snapshot(stream_name: str, decider: Decider[Any], version: int, state: Any) -> Snapshot:
+    return Snapshot(stream_name, version, decider.state_revision, msgspec.msgpack.encode(state))
