@@ -108,10 +108,10 @@ def _programs(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """A server that runs in a temporary folder until the block ends."""
+def postgres_server(*, started: bool = True) -> Iterator[PostgresServer]:
+    """A server in a temporary folder, gone at the end."""
     with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
         server = PostgresServer(Path(folder))
         server.initialise()
-        with server.running():
+        with server.running() if started else contextlib.nullcontext():
             yield server
