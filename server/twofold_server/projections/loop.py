@@ -171,7 +171,8 @@ class ProjectionLoop:
     async def _pause_after(self, error: Exception) -> None:
         self._why = f"{type(error).__name__}: {error}"
         expected = isinstance(error, LogAway | Unavailable)
-        self._logger.warning("projection held up", why=self._why, exc_info=None if expected else error)
+        trace = None if expected or self._failures else error  # once is enough
+        self._logger.warning("projection held up", why=self._why, exc_info=trace)
         pause = min(self._pace.retry * 2**self._failures, self._pace.max_retry)
         self._failures = min(self._failures + 1, 20)
         await asyncio.sleep(pause * random.uniform(0.5, 1))
