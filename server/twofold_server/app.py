@@ -13,9 +13,14 @@ import structlog
 from twofold_server.broker import nats_client
 from twofold_server.commands.bus import CommandBus, find_deciders
 from twofold_server.commands.execution import CommandExecution
+from twofold_server.commands.metrics import CommandMetrics
 from twofold_server.commands.middleware import logging_outcomes
+from twofold_server.commands.progress import ProjectionProgress, too_far_behind
+from twofold_server.commands.progress import hearing as hearing_progress
+from twofold_server.commands.pruning import prune_for_ever
 from twofold_server.commands.snapshots import Snapshots
 from twofold_server.commands.streams import HotStreams
+from twofold_server.commands.waiting import waiting_for_projections
 from twofold_server.contexts import discover
 from twofold_server.database import open_database
 from twofold_server.event_store.events import RecordedEvent
@@ -42,7 +47,9 @@ from twofold_server.queries.middleware import logging_answers
 from twofold_server.queries.notices import hearing
 from twofold_server.queries.positions import Positions
 from twofold_server.queries.read_store import ReadStore
-from twofold_server.rpc import event_service
+from twofold_server.rpc import batch_service, event_service
+from twofold_server.rpc.admission import Admission
+from twofold_server.rpc.batch_service import BatchService
 from twofold_server.rpc.command_services import command_handler, generic_handlers
 from twofold_server.rpc.event_service import EventService
 from twofold_server.rpc.health import Health
@@ -97,7 +104,17 @@ async def command_server(settings: Settings, stop: asyncio.Event) -> None:
             relay.offer(events)
 
         await stack.enter_async_context(_running(relay.run(), before_end=relay.drained))
-        writer = GroupCommit(store, max_batch=settings.max_batch, on_commit=on_commit)
+        await stack.enter_async_context(
+            _running(prune_for_ever(store, keep_seconds=settings.request_id_days * 86_400))
+        )
+        client = await stack.enter_async_context(
+            nats_client(settings.nats_servers, name="twofold-command-server")
+        )
+        progress = ProjectionProgress(store.log_id)
+        await stack.enter_async_context(hearing_progress(client, progress))
+        writer = GroupCommit(
+            store, max_batch=settings.max_batch, on_commit=on_commit, linger=settings.commit_linger
+        )
         stack.push_async_callback(writer.close)
         codec = EventCodec(contracts)
         snapshots = Snapshots(store, every=settings.snapshot_every)
@@ -110,12 +127,24 @@ async def command_server(settings: Settings, stop: asyncio.Event) -> None:
             codec=codec,
             deciders=deciders,
         )
-        bus = CommandBus(execution.execute, [logging_outcomes()])
+        metrics = CommandMetrics(writer.statistics)
+        await stack.enter_async_context(_running(metrics.run()))
+        projections = [p.name for context, _ in contexts for p in context.projections]
+        middleware = [logging_outcomes(), metrics.counting(), waiting_for_projections(progress, projections)]
+        bus = CommandBus(execution.execute, middleware)
         requests = RequestReader(max_bytes=settings.max_message_bytes)
-        services = generic_handlers(
-            (c for contract in contracts for c in contract.commands.values()),
-            lambda contract: command_handler(contract, bus, requests),
+        admission = Admission(
+            max_in_flight=settings.max_in_flight,
+            max_queue_seconds=settings.max_queue_seconds,
+            queue_age=lambda: writer.queue_age,
+            pressure=lambda: too_far_behind(settings.max_projection_lag, progress.positions, feed.head),
         )
+        commands = [c for contract in contracts for c in contract.commands.values()]
+        services = generic_handlers(
+            commands, lambda contract: command_handler(contract, bus, requests, admission)
+        )
+        batches = BatchService(contracts=commands, bus=bus, requests=requests, admission=admission)
+        services[batch_service.SERVICE] = batches.handlers()
         services[event_service.SERVICE] = EventService(store=store, feed=feed, requests=requests).handlers()
         config = _server_config(settings, settings.command_address)
         address = await stack.enter_async_context(

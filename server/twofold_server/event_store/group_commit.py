@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, repeat
@@ -18,6 +19,30 @@ _Waiting = tuple[Append | None, asyncio.Future[AppendOutcome]]
 """An append and where its outcome goes; None is a barrier."""
 
 
+class CommitStatistics:
+    """How large batches were, and how long they took."""
+
+    def __init__(self) -> None:
+        self._sizes: list[int] = []
+        self._seconds = 0.0
+
+    def count(self, size: int, seconds: float) -> None:
+        """Count a commit."""
+        self._sizes.append(size)
+        self._seconds += seconds
+
+    def take(self) -> dict[str, float | int]:
+        """What was counted since the last time."""
+        sizes, self._sizes = self._sizes or [0], []
+        seconds, self._seconds = self._seconds, 0.0
+        return {
+            "commits": len(sizes),
+            "mean_batch": round(sum(sizes) / len(sizes), 1),
+            "max_batch": max(sizes),
+            "mean_commit_ms": round(seconds / len(sizes) * 1000, 2),
+        }
+
+
 class GroupCommit:
     """Takes appends at any time and commits all that wait as one batch.
 
@@ -25,8 +50,14 @@ class GroupCommit:
     server commits at once. A caller that is cancelled leaves its append in the queue: it is committed whole.
     """
 
-    def __init__(self, store: EventStore, *, max_batch: int, on_commit: CommitListener) -> None:
+    def __init__(
+        self, store: EventStore, *, max_batch: int, on_commit: CommitListener, linger: float = 0.0
+    ) -> None:
+        """``linger`` is how many seconds the first of a batch waits for others; 0 suits most disks."""
+        self.statistics = CommitStatistics()
         self._store = store
+        self._linger = linger
+        self._began = 0.0
         self._max_batch = max_batch
         self._on_commit = on_commit
         self._waiting: deque[_Waiting] = deque()
@@ -39,6 +70,11 @@ class GroupCommit:
         if self._writer is None:
             self._writer = asyncio.create_task(self._drain(), name="group-commit")
         return outcome
+
+    @property
+    def queue_age(self) -> float:
+        """For how many seconds the batch under way has been; 0 while nothing waits behind it."""
+        return time.monotonic() - self._began if self._waiting and self._writer is not None else 0.0
 
     async def barrier(self) -> None:
         """Wait until everything that was submitted before is committed, or has failed."""
@@ -55,6 +91,8 @@ class GroupCommit:
     async def _drain(self) -> None:
         try:
             while self._waiting:
+                if self._linger:
+                    await asyncio.sleep(self._linger)
                 batch = [self._waiting.popleft() for _ in islice(range(len(self._waiting)), self._max_batch)]
                 await self._commit(batch)
         finally:
@@ -62,6 +100,7 @@ class GroupCommit:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         appends = [append for append, _ in batch if append is not None]
+        self._began = time.monotonic()
         try:
             outcomes = await self._store.append(appends) if appends else []
         except Exception as error:
@@ -71,6 +110,7 @@ class GroupCommit:
                 append.basis.broken = True
             _settle(batch, repeat(error))
             return
+        self.statistics.count(len(appends), time.monotonic() - self._began)
         self._on_commit([event for o in outcomes if isinstance(o, Appended) for event in o.events])
         _settle(batch, iter(outcomes))
 

@@ -14,10 +14,12 @@ class Backlog:
     Whatever is not here is in the log, so anything may be dropped.
     """
 
-    def __init__(self, max_events: int) -> None:
+    def __init__(self, *, max_events: int, max_bytes: int) -> None:
         self._max_events = max_events
+        self._max_bytes = max_bytes
         self._batches: deque[Sequence[RecordedEvent]] = deque()
-        self._size = 0
+        self._events = 0
+        self._bytes = 0
         self.head = 0
         """The highest position that is known to be committed."""
 
@@ -31,11 +33,10 @@ class Backlog:
         if self._batches and events[0].position != self._batches[-1][-1].position + 1:
             # Another command server's commits lie between: they are read from the log.
             self._clear()
-        if self._size + len(events) > self._max_events:
+        self._batches.append(events)
+        self._count(events, 1)
+        if self._events > self._max_events or self._bytes > self._max_bytes:
             self._clear()
-        if len(events) <= self._max_events:
-            self._batches.append(events)
-            self._size += len(events)
         self.head = max(self.head, events[-1].position)
 
     def after(self, position: int, *, max_events: int, max_bytes: int) -> list[RecordedEvent]:
@@ -44,7 +45,7 @@ class Backlog:
         There are at most ``max_events``, and their data sums to ``max_bytes`` unless one alone is bigger.
         """
         while self._batches and self._batches[0][-1].position <= position:
-            self._size -= len(self._batches.popleft())
+            self._count(self._batches.popleft(), -1)
         if self.first is None or self.first > position + 1:
             return []
         return _limited(
@@ -53,9 +54,13 @@ class Backlog:
             max_bytes,
         )
 
+    def _count(self, events: Sequence[RecordedEvent], sign: int) -> None:
+        self._events += sign * len(events)
+        self._bytes += sign * sum(len(event.data) for event in events)
+
     def _clear(self) -> None:
         self._batches.clear()
-        self._size = 0
+        self._events = self._bytes = 0
 
 
 def _limited(events: Iterable[RecordedEvent], max_events: int, max_bytes: int) -> list[RecordedEvent]:

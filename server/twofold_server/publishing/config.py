@@ -20,6 +20,8 @@ class RelayConfig:
     """The first log position that a stream gets which this relay creates."""
     max_backlog: int = 10_000
     """Events that are kept in memory while they wait; beyond it they are read from the log."""
+    max_backlog_bytes: int = 32 * 1024 * 1024
+    """The data that is kept in memory likewise."""
     max_window: int = 200
     """Events that are published in one write: a millisecond of CPU, which nobody else gets meanwhile."""
     max_window_bytes: int = 1024 * 1024

@@ -12,7 +12,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError
-from nats.js.errors import ServiceUnavailableError
+from nats.js.errors import NoStreamResponseError
 
 _CONNECT_SECONDS = 5
 _CLOSE_SECONDS = 2
@@ -71,7 +71,7 @@ class Link:
         finally:
             self._answer = None
         if not message.data:  # "no responders": the stream is gone
-            raise ServiceUnavailableError
+            raise NoStreamResponseError
         return msgspec.json.decode(message.data, type=Ack)
 
     async def write(self, commands: bytes) -> None:

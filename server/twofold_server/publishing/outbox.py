@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.store import EventStore
 from twofold_server.publishing.backlog import Backlog
+from twofold_server.publishing.config import RelayConfig
 
 
 class GapInLog(Exception):
@@ -18,11 +19,11 @@ class GapInLog(Exception):
 class Outbox:
     """The events of the log in order, from any position, and word of new ones."""
 
-    def __init__(self, store: EventStore, *, max_backlog: int, max_events: int, max_bytes: int) -> None:
+    def __init__(self, store: EventStore, config: RelayConfig) -> None:
         self._store = store
-        self._backlog = Backlog(max_backlog)
-        self._max_events = max_events
-        self._max_bytes = max_bytes
+        self._backlog = Backlog(max_events=config.max_backlog, max_bytes=config.max_backlog_bytes)
+        self._max_events = config.max_window
+        self._max_bytes = config.max_window_bytes
         self._news = asyncio.Event()
 
     @property

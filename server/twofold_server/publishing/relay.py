@@ -24,6 +24,9 @@ from twofold_server.publishing.outbox import GapInLog, Outbox
 from twofold_server.publishing.session import Refused, Session
 from twofold_server.publishing.stream import Diverged, EventStream, Standing
 
+_API_SECONDS = 2
+"""How long an answer of JetStream's API is waited for; a new leader is elected in about that time."""
+
 
 class Relay:
     """Publishes the log: ``run`` does the work, ``offer`` hands it what was committed."""
@@ -39,12 +42,7 @@ class Relay:
         self._store = store
         self._config = config
         self._on_change = on_change
-        self._outbox = Outbox(
-            store,
-            max_backlog=config.max_backlog,
-            max_events=config.max_window,
-            max_bytes=config.max_window_bytes,
-        )
+        self._outbox = Outbox(store, config)
         self._standing = Standing(0, 0)
         self._level = asyncio.Event()
         self._log = structlog.get_logger().bind()
@@ -107,7 +105,7 @@ class Relay:
     async def _publish_over(self, link: Link) -> None:
         session = Session(
             link=link,
-            stream=EventStream(link.client.jetstream(), self._store, self._config),
+            stream=EventStream(link.client.jetstream(timeout=_API_SECONDS), self._store, self._config),
             outbox=self._outbox,
             log_id=self._store.log_id,
             config=self._config,

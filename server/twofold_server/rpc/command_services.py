@@ -17,20 +17,22 @@ from twofold_server.errors import InvalidRequest
 from twofold_server.messages.contract import CommandContract
 from twofold_server.modelling import EventMetadata
 from twofold_server.rpc import call_metadata as metadata_keys
+from twofold_server.rpc.admission import Admission
 from twofold_server.rpc.call_metadata import read_metadata
 from twofold_server.rpc.guard import UnaryHandler, guarded_unary
 from twofold_server.rpc.requests import RequestReader
 
 
 def command_handler(
-    contract: CommandContract, bus: CommandBus, requests: RequestReader
+    contract: CommandContract, bus: CommandBus, requests: RequestReader, admission: Admission
 ) -> grpc.RpcMethodHandler[bytes, bytes]:
     """The handler of one command RPC; it takes and gives bytes, since the bytes are also what is stored."""
 
     async def handle(content: bytes, context: Any) -> bytes:
-        command = requests.read(contract.request, content)
-        call = command_call(contract, command, read_metadata(context), context.time_remaining())
-        result = await bus.dispatch(call)
+        with admission.admitted():
+            command = requests.read(contract.request, content)
+            call = command_call(contract, command, read_metadata(context), context.time_remaining())
+            result = await bus.dispatch(call)
         context.set_trailing_metadata(((metadata_keys.TOKEN, result.receipt.consistency_token),))
         return result.response
 

@@ -31,7 +31,7 @@ def guarded_unary(handler: UnaryHandler, *, method: str, domain: str) -> UnaryHa
         except TwofoldError as error:
             await _abort(context, status_of(error, domain))
         except Exception as error:
-            await _abort(context, _unexpected(error, method, domain))
+            await _abort(context, unexpected_status(error, method, domain))
 
     return guarded
 
@@ -48,12 +48,13 @@ def guarded_stream(handler: StreamHandler, *, method: str, domain: str) -> Strea
         except (grpc.aio.AbortError, asyncio.CancelledError, GeneratorExit):
             raise
         except Exception as error:
-            await _abort(context, _unexpected(error, method, domain))
+            await _abort(context, unexpected_status(error, method, domain))
 
     return guarded
 
 
-def _unexpected(error: Exception, method: str, domain: str) -> status_pb2.Status:
+def unexpected_status(error: Exception, method: str, domain: str) -> status_pb2.Status:
+    """Log an exception that nobody expected, and give the status that says nothing of it but its id."""
     error_id = uuid.uuid4().hex
     _log.error("unexpected error", method=method, error_id=error_id, exc_info=error)
     return internal_status(error_id, domain)

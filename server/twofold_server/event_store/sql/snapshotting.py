@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Connection, Dialect, Tuple, bindparam, select, tuple_
+from sqlalchemy import Connection, Dialect, bindparam, select, tuple_
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -57,7 +56,3 @@ class Snapshots:
         newest = {s.stream_name: s for s in sorted(batch, key=lambda s: (s.state_revision, s.version))}
         rows = [(s.stream_name, s.version, s.state_revision, s.state) for s in newest.values()]
         self._upsert.execute(connection, rows)
-
-
-def _age(columns: Any) -> Tuple[Any]:
-    return tuple_(columns.state_revision, columns.version)
