@@ -131,6 +131,8 @@ class ProjectionLoop:
             self._why = str(error)
             return False
         self._be_sure()
+        # Told again although nothing is new: the notice of the last batch may have been lost.
+        await self._notices.tell(self._fold.checkpoint)
         return True
 
     async def _apply(self, events: Sequence[RecordedEvent]) -> None:
