@@ -17,6 +17,8 @@ from tests.contract.event_stores import execute, sql_log, sqlite_url
 from tests.postgres_server import PostgresServer, postgres_server
 from twofold_server.database import Database, open_database
 from twofold_server.errors import StartupError, Unavailable
+from twofold_server.event_store.filters import EventFilter
+from twofold_server.event_store.snapshots import Snapshot
 from twofold_server.event_store.sql import SqlEventStore
 
 
@@ -139,6 +141,9 @@ async def calls_fail(store: SqlEventStore) -> None:
         store.read_events(0),
         store.head(),
         store.find_response(new_id()),
+        store.load_stream("order-1", state_revision=1),
+        store.write_snapshots([Snapshot("order-1", 1, 1, b"")]),
+        store.search_events(0, EventFilter(), to_position=1),
         store.prune_responses(1),
     ):
         with pytest.raises(Unavailable) as error:
