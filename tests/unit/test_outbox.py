@@ -12,6 +12,7 @@ from twofold_server.event_store.appending import Append
 from twofold_server.event_store.events import NewEvent, RecordedEvent
 from twofold_server.event_store.memory import MemoryEventStore
 from twofold_server.modelling import EventMetadata
+from twofold_server.publishing.config import RelayConfig
 from twofold_server.publishing.outbox import GapInLog, Outbox
 
 
@@ -37,8 +38,9 @@ def store() -> Store:
     return Store()
 
 
-def outbox(store: Store, *, max_backlog: int = 100, max_bytes: int = 1000) -> Outbox:
-    return Outbox(store, max_backlog=max_backlog, max_events=10, max_bytes=max_bytes)
+def outbox(store: Store, **changes: int) -> Outbox:
+    limits = {"max_window": 10, "max_window_bytes": 1000, **changes}
+    return Outbox(store, RelayConfig(servers=[], **limits))
 
 
 async def taken(box: Outbox, position: int = 0) -> list[list[int]]:
@@ -59,7 +61,7 @@ async def test_offered_events_are_taken_from_memory_in_windows(store: Store) -> 
 
 
 async def test_a_window_holds_only_so_many_bytes_but_at_least_one_event(store: Store) -> None:
-    box = outbox(store, max_bytes=250)
+    box = outbox(store, max_window_bytes=250)
     box.offer(await store.commit(3, b"x" * 100))
     box.offer(await store.commit(2, b"x" * 300))
     assert await taken(box) == [[1, 2], [3], [4], [5]]
@@ -73,12 +75,14 @@ async def test_commits_of_another_server_in_between_are_read_from_the_log(store:
     assert await taken(box) == [[1, 2, 3, 4], [5, 6]]
 
 
-async def test_more_than_memory_may_hold_is_read_from_the_log(store: Store) -> None:
-    box = outbox(store, max_backlog=5)
+@pytest.mark.parametrize("limit", [{"max_backlog": 5}, {"max_backlog_bytes": 50}])
+async def test_more_than_memory_may_hold_is_read_from_the_log(store: Store, limit: dict[str, int]) -> None:
+    box = outbox(store, **limit)
     for count in (3, 3, 20, 2):
-        box.offer(await store.commit(count))
+        box.offer(await store.commit(count, b"x" * 10))
+        assert sum(len(batch) for batch in box._backlog._batches) <= 5
     assert [position for window in await taken(box) for position in window] == list(range(1, 29))
-    assert box._backlog._size <= 5
+    assert store.reads > 0
 
 
 async def test_what_a_notice_tells_is_read_from_the_log(store: Store) -> None:
