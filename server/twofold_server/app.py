@@ -10,13 +10,13 @@ from typing import Any
 
 import structlog
 
-from twofold_server.broker import nats_client
+from twofold_server.broker import hearing, nats_client
 from twofold_server.commands.bus import CommandBus, find_deciders
 from twofold_server.commands.execution import CommandExecution
 from twofold_server.commands.metrics import CommandMetrics
 from twofold_server.commands.middleware import logging_outcomes
+from twofold_server.commands.progress import SUBJECT as PROGRESS_SUBJECT
 from twofold_server.commands.progress import ProjectionProgress, too_far_behind
-from twofold_server.commands.progress import hearing as hearing_progress
 from twofold_server.commands.pruning import prune_for_ever
 from twofold_server.commands.snapshots import Snapshots
 from twofold_server.commands.streams import HotStreams
@@ -28,6 +28,7 @@ from twofold_server.event_store.feed import Feed
 from twofold_server.event_store.group_commit import GroupCommit
 from twofold_server.event_store.sql import SqlEventStore
 from twofold_server.lifecycle import run_role, settle
+from twofold_server.locking import lock_data_dir
 from twofold_server.messages.contract import ContextContract
 from twofold_server.messages.events import EventCodec
 from twofold_server.projections.checkpoints import read_checkpoint
@@ -41,10 +42,11 @@ from twofold_server.publishing.config import RelayConfig
 from twofold_server.publishing.headers import recorded_event, source_of
 from twofold_server.publishing.relay import Relay
 from twofold_server.publishing.stream import STREAM
+from twofold_server.publishing.subjects import HEAD as HEAD_SUBJECT
 from twofold_server.queries.answers import Answers
 from twofold_server.queries.bus import QueryBus, find_queries
 from twofold_server.queries.middleware import logging_answers
-from twofold_server.queries.notices import hearing
+from twofold_server.queries.notices import notice_handlers
 from twofold_server.queries.positions import Positions
 from twofold_server.queries.read_store import ReadStore
 from twofold_server.rpc import batch_service, event_service
@@ -57,7 +59,6 @@ from twofold_server.rpc.query_services import query_handler
 from twofold_server.rpc.requests import RequestReader
 from twofold_server.rpc.server import ServerConfig, serving
 from twofold_server.settings import Settings
-from twofold_server.supervision.lock import lock_data_dir
 
 HEALTH_SECONDS = 0.1
 """How often a role looks whether it is healthy."""
@@ -87,10 +88,11 @@ async def command_server(settings: Settings, stop: asyncio.Event) -> None:
     contracts = [contract for _, contract in contexts]
     deciders = find_deciders(contexts)
     async with AsyncExitStack() as stack:
-        stack.enter_context(lock_data_dir(settings, "command-server"))
+        if settings.event_database_url.startswith("sqlite"):  # PostgreSQL takes any number of servers
+            stack.enter_context(lock_data_dir(settings.data_dir, "command-server"))
         database = await stack.enter_async_context(open_database(settings.event_database_url))
         store = await SqlEventStore.open(database)
-        feed = Feed(await store.head())
+        feed = Feed(store.log_id, await store.head())
         health = Health()
         health.report(RELAY_HEALTH, False)
         relay = Relay(
@@ -111,7 +113,9 @@ async def command_server(settings: Settings, stop: asyncio.Event) -> None:
             nats_client(settings.nats_servers, name="twofold-command-server")
         )
         progress = ProjectionProgress(store.log_id)
-        await stack.enter_async_context(hearing_progress(client, progress))
+        await stack.enter_async_context(
+            hearing(client, {PROGRESS_SUBJECT: progress.heard, HEAD_SUBJECT: feed.heard})
+        )
         writer = GroupCommit(
             store, max_batch=settings.max_batch, on_commit=on_commit, linger=settings.commit_linger
         )
@@ -159,7 +163,8 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
     contexts = discover(settings.contexts)
     contracts = [contract for _, contract in contexts]
     async with AsyncExitStack() as stack:
-        stack.enter_context(lock_data_dir(settings, "projector"))
+        if settings.read_database_url.startswith("sqlite"):  # on PostgreSQL others may stand by
+            stack.enter_context(lock_data_dir(settings.data_dir, "projector"))
         client = await stack.enter_async_context(nats_client(settings.nats_servers, name="twofold-projector"))
         event_log = await stack.enter_async_context(open_event_log(settings.command_address))
         database = await stack.enter_async_context(
@@ -197,7 +202,7 @@ async def query_server(settings: Settings, stop: asyncio.Event) -> None:
         )
         positions = Positions(store=store, read_checkpoint=read_checkpoint)
         stack.push_async_callback(positions.close)
-        await stack.enter_async_context(hearing(client, positions))
+        await stack.enter_async_context(hearing(client, notice_handlers(positions)))
         answers = Answers(store=store, positions=positions, queries=queries, read_checkpoint=read_checkpoint)
         bus = QueryBus(answers.answer, [logging_answers()])
         requests = RequestReader(max_bytes=settings.max_message_bytes)

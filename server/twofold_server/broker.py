@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+import msgspec
+import nats.errors
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
+Handler = Callable[[str, bytes], Awaitable[None]]
+"""Takes the subject and the data of a message."""
+
+_LOOK_SECONDS = 0.25
 _RECONNECT_SECONDS = 1
 _CLOSE_SECONDS = 2.0
 
@@ -43,3 +50,31 @@ async def nats_client(servers: Sequence[str], *, name: str) -> AsyncIterator[Cli
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await client.close()
+
+
+@asynccontextmanager
+async def hearing(client: Client, handlers: Mapping[str, Handler]) -> AsyncIterator[None]:
+    """Hear core NATS subjects until the block ends, from the moment on that NATS is there.
+
+    After each reconnect the client subscribes again by itself. What a handler cannot decode it passes over.
+    """
+
+    async def subscribe(subject: str, handler: Handler) -> None:
+        async def on_message(message: Msg) -> None:
+            with contextlib.suppress(msgspec.MsgspecError):
+                await handler(message.subject, message.data)
+
+        while True:
+            with contextlib.suppress(nats.errors.Error):
+                if client.is_connected:
+                    await client.subscribe(subject, cb=on_message)
+                    return
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    tasks = [asyncio.create_task(subscribe(subject, handler)) for subject, handler in handlers.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -70,18 +70,18 @@ class Settings(BaseSettings):
     """How long a server that stops lets calls finish, in seconds."""
     max_in_flight: int = Field(default=4096, ge=1)
     """Commands, or queries, that one server works on at a time; more are refused as RESOURCE_EXHAUSTED."""
-    max_queue_seconds: float = Field(5, gt=0)
+    max_queue_seconds: float = Field(default=5, gt=0)
     """Seconds that a commit may take before new commands are refused as RESOURCE_EXHAUSTED."""
     max_projection_lag: dict[str, int] = Field(default_factory=dict)
     """Back-pressure: commands are refused while a projection is further behind the log than this many
     events, as JSON, for example {"orders": 50000}. Default: none."""
-    commit_linger: float = Field(0, ge=0, le=1)
+    commit_linger: float = Field(default=0, ge=0, le=1)
     """Seconds that a commit waits for more commands to join; 0 suits disks that sync in less than 5 ms."""
     max_batch: int = Field(default=500, ge=1, le=10_000)
     """Commands that one transaction of the log takes at most."""
     stream_cache: int = Field(default=20_000, ge=0)
     """Aggregates whose state a command server keeps in memory; a small one takes about 2 KB."""
-    snapshot_every: int = Field(100, ge=0)
+    snapshot_every: int = Field(default=100, ge=0)
     """Events of an aggregate after which its state is stored, so that it loads fast; 0 is never."""
     request_id_days: float = Field(default=7, gt=0)
     """Days for which the answer to a request id is kept, so that a retry is told apart from a new command."""

@@ -52,7 +52,7 @@ class CommandServer:
 
     def __init__(self, broker: NatsServer) -> None:
         self.store = MemoryEventStore()
-        self.feed = Feed(0)
+        self.feed = Feed(self.store.log_id, 0)
         self.address = f"127.0.0.1:{free_port()}"
         self.relay = Relay(store=self.store, config=RelayConfig(servers=[broker.url], check_seconds=0.1))
         self._history = History()

@@ -18,9 +18,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from tests.nats_server import free_port
 from twofold_server.errors import StartupError
+from twofold_server.locking import lock_data_dir
 from twofold_server.settings import Settings
 from twofold_server.supervision.child import Role
-from twofold_server.supervision.lock import lock_data_dir
 from twofold_server.supervision.ports import claim, reachable
 from twofold_server.supervision.readiness import answers_as_nats, serves_grpc
 from twofold_server.supervision.supervisor import StartFailed, Supervisor, SupervisorConfig
@@ -207,15 +207,15 @@ async def test_no_role_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> N
 
 def test_a_data_folder_belongs_to_one_process_of_a_kind(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "new")
-    with lock_data_dir(settings, "projector"):
+    with lock_data_dir(settings.data_dir, "projector"):
         with (
             pytest.raises(StartupError, match=rf"in use by another projector \(pid {os.getpid()}\); stop it"),
-            lock_data_dir(settings, "projector"),
+            lock_data_dir(settings.data_dir, "projector"),
         ):
             pass
-        with lock_data_dir(settings, "command-server"):
+        with lock_data_dir(settings.data_dir, "command-server"):
             pass
-    with lock_data_dir(settings, "projector"):
+    with lock_data_dir(settings.data_dir, "projector"):
         pass
 
 
@@ -223,7 +223,7 @@ def test_a_data_folder_that_cannot_be_written_is_told_in_one_line(tmp_path: Path
     (tmp_path / "file").touch()
     settings = Settings(data_dir=tmp_path / "file")
     with pytest.raises(StartupError, match=r"cannot be written \(.*\); set TWOFOLD_DATA_DIR$"):
-        lock_data_dir(settings, "up").__enter__()
+        lock_data_dir(settings.data_dir, "up").__enter__()
 
 
 def test_a_port_that_is_taken_is_told_with_its_setting() -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
-import nats.errors
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 SUBJECT = "twofold.progress.*"
-_RETRY_SECONDS = 0.25
 
 
 class _Notice(msgspec.Struct):
@@ -33,10 +29,11 @@ class ProjectionProgress:
         """The last known position of each projection that was heard of."""
         return self._positions
 
-    async def advance(self, projection: str, log_id: str, position: int) -> None:
-        """Take in how far a projection is."""
-        if log_id == self._log_id:
-            self._positions[projection] = position
+    async def heard(self, subject: str, data: bytes) -> None:
+        """Take in a notice; raises msgspec.MsgspecError where it is none."""
+        notice = msgspec.json.decode(data, type=_Notice)
+        if notice.log_id == self._log_id:
+            self._positions[subject.rpartition(".")[2]] = notice.position
             async with self._heard:
                 self._heard.notify_all()
 
@@ -50,32 +47,6 @@ class ProjectionProgress:
             async with asyncio.timeout(max(0.0, seconds)), self._heard:
                 await self._heard.wait_for(reached)
         return reached()
-
-
-@asynccontextmanager
-async def hearing(client: Client, progress: ProjectionProgress) -> AsyncIterator[None]:
-    """Hear notices until the block ends, from the moment on that NATS is there."""
-
-    async def on_notice(message: Msg) -> None:
-        with suppress(msgspec.MsgspecError):
-            notice = msgspec.json.decode(message.data, type=_Notice)
-            await progress.advance(message.subject.rpartition(".")[2], notice.log_id, notice.position)
-
-    async def subscribe() -> None:
-        while True:
-            with suppress(nats.errors.Error):
-                if client.is_connected:
-                    await client.subscribe(SUBJECT, cb=on_notice)
-                    return
-            await asyncio.sleep(_RETRY_SECONDS)
-
-    task = asyncio.create_task(subscribe())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def too_far_behind(limits: Mapping[str, int], positions: Mapping[str, int], head: int) -> str:

@@ -6,13 +6,21 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+import msgspec
+
 from twofold_server.event_store.events import RecordedEvent
+
+
+class _HeadNotice(msgspec.Struct):
+    log_id: str
+    position: int
 
 
 class Feed:
     """The newest events of the log, up to a bound, and the position of its end."""
 
-    def __init__(self, head: int, *, capacity: int = 10_000) -> None:
+    def __init__(self, log_id: str, head: int, *, capacity: int = 10_000) -> None:
+        self._log_id = log_id
         self._head = head
         self._recent: deque[RecordedEvent] = deque(maxlen=capacity)
         self._waiters: set[asyncio.Future[None]] = set()
@@ -40,6 +48,12 @@ class Feed:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters.clear()
+
+    async def heard(self, _subject: str, data: bytes) -> None:
+        """Take in a notice ``{"log_id", "position"}`` of who published the log up to there."""
+        notice = msgspec.json.decode(data, type=_HeadNotice)
+        if notice.log_id == self._log_id:
+            self.advance(notice.position)
 
     def recent(self, after_position: int, limit: int) -> list[RecordedEvent] | None:
         """The events after a position, from memory; None where memory does not reach back that far."""

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 
 import msgspec
-import nats.errors
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 
+from twofold_server.broker import Handler
 from twofold_server.queries.positions import Positions
 
 PROGRESS = "twofold.progress.*"
 HEAD = "twofold.head"
-_RETRY_SECONDS = 0.25
 
 
 class _Progress(msgspec.Struct):
@@ -30,38 +24,15 @@ class _Head(msgspec.Struct):
     position: int
 
 
-@asynccontextmanager
-async def hearing(client: Client, positions: Positions) -> AsyncIterator[None]:
-    """Hear notices until the block ends, from the moment on that NATS is there."""
-    task = asyncio.create_task(_subscribe(client, positions))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+def notice_handlers(positions: Positions) -> Mapping[str, Handler]:
+    """Who takes in the notices, by subject."""
 
+    async def on_progress(subject: str, data: bytes) -> None:
+        heard = msgspec.json.decode(data, type=_Progress)
+        positions[subject.rpartition(".")[2]].heard(heard.log_id, heard.position, heard.head)
 
-async def _subscribe(client: Client, positions: Positions) -> None:
-    """Subscribe once; the client does it again after each reconnect."""
+    async def on_head(_subject: str, data: bytes) -> None:
+        heard = msgspec.json.decode(data, type=_Head)
+        positions.heard_head(heard.log_id, heard.position)
 
-    async def on_progress(message: Msg) -> None:
-        with contextlib.suppress(msgspec.MsgspecError):
-            heard = msgspec.json.decode(message.data, type=_Progress)
-            projection = message.subject.rpartition(".")[2]
-            positions[projection].heard(heard.log_id, heard.position, heard.head)
-
-    async def on_head(message: Msg) -> None:
-        with contextlib.suppress(msgspec.MsgspecError):
-            heard = msgspec.json.decode(message.data, type=_Head)
-            positions.heard_head(heard.log_id, heard.position)
-
-    for subject, callback in ((PROGRESS, on_progress), (HEAD, on_head)):
-        while True:
-            try:
-                if client.is_connected:
-                    await client.subscribe(subject, cb=callback)
-                    break
-            except nats.errors.Error:
-                pass  # lost again just now; the next round waits for it
-            await asyncio.sleep(_RETRY_SECONDS)
+    return {PROGRESS: on_progress, HEAD: on_head}

@@ -8,9 +8,9 @@ import signal
 import sys
 from functools import partial
 
+from twofold_server.locking import lock_data_dir
 from twofold_server.settings import Settings
 from twofold_server.supervision.child import Role
-from twofold_server.supervision.lock import lock_data_dir
 from twofold_server.supervision.nats import nats_command, nats_log
 from twofold_server.supervision.ports import claim
 from twofold_server.supervision.readiness import answers_as_nats, serves_grpc
@@ -22,7 +22,7 @@ _KILLED_AFTER_DRAIN = 5.0
 
 def run_up(settings: Settings) -> int:
     """Run everything until a signal comes, and return the exit code; raises StartupError."""
-    with lock_data_dir(settings, "up"):
+    with lock_data_dir(settings.data_dir, "up"):
         settings = with_ports(settings)
         config = SupervisorConfig(stop_seconds=settings.drain_seconds + _KILLED_AFTER_DRAIN)
         supervisor = Supervisor(roles(settings), config, say=_say)

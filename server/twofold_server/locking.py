@@ -10,16 +10,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from twofold_server.errors import StartupError
-from twofold_server.settings import Settings
 
 
 @contextmanager
-def lock_data_dir(settings: Settings, role: str) -> Iterator[None]:
+def lock_data_dir(folder: Path, role: str) -> Iterator[None]:
     """Hold the data folder for a role, creating it where it is missing; raises StartupError.
 
     The operating system lets go of the lock when the process ends, however it ends.
     """
-    folder = settings.data_dir
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f"{role}.lock")
