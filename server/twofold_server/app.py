@@ -204,11 +204,12 @@ async def query_server(settings: Settings, stop: asyncio.Event) -> None:
         stack.push_async_callback(positions.close)
         await stack.enter_async_context(hearing(client, notice_handlers(positions)))
         answers = Answers(store=store, positions=positions, queries=queries, read_checkpoint=read_checkpoint)
+        admission = Admission(max_in_flight=settings.max_in_flight)
         bus = QueryBus(answers.answer, [logging_answers()])
         requests = RequestReader(max_bytes=settings.max_message_bytes)
         services = generic_handlers(
             (q for contract in contracts for q in contract.queries.values()),
-            lambda contract: query_handler(contract, bus, requests),
+            lambda contract: query_handler(contract, bus, requests, admission),
         )
         health = Health()
         config = _server_config(settings, settings.query_address)

@@ -74,10 +74,6 @@ class TooLarge(TwofoldError):
     """A message is larger than the server takes."""
 
 
-class SlowConsumer(TwofoldError):
-    """A subscriber reads more slowly than events arrive; it goes on with a new call."""
-
-
 class Overloaded(TwofoldError):
     """Refused before any work was done, because there is too much of it; worth a retry."""
 

@@ -72,8 +72,8 @@ class EventServiceServicer:
 
     def Subscribe(self, request, context):
         """The events after a position, in order, and then each new one as it is committed.
-        Within one call no event is skipped and none is repeated. A caller that reads too slowly is
-        ended with RESOURCE_EXHAUSTED and goes on with a new call from the last position it saw.
+        Within one call no event is skipped and none is repeated. A caller may read as slowly as it
+        likes: it is served from the log at its own pace, and each batch says how far behind it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

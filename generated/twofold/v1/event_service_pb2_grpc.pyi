@@ -39,8 +39,8 @@ class EventServiceStub:
     """The events after a position, in order, up to a limit or to the present end of the log."""
     Subscribe: _grpc.UnaryStreamMultiCallable[_event_service_pb2.SubscribeRequest, _event_service_pb2.SubscribeResponse]
     """The events after a position, in order, and then each new one as it is committed.
-    Within one call no event is skipped and none is repeated. A caller that reads too slowly is
-    ended with RESOURCE_EXHAUSTED and goes on with a new call from the last position it saw.
+    Within one call no event is skipped and none is repeated. A caller may read as slowly as it
+    likes: it is served from the log at its own pace, and each batch says how far behind it is.
     """
 
 @_typing.type_check_only
@@ -54,8 +54,8 @@ class EventServiceAsyncStub(EventServiceStub):
     """The events after a position, in order, up to a limit or to the present end of the log."""
     Subscribe: _aio.UnaryStreamMultiCallable[_event_service_pb2.SubscribeRequest, _event_service_pb2.SubscribeResponse]  # type: ignore[assignment]
     """The events after a position, in order, and then each new one as it is committed.
-    Within one call no event is skipped and none is repeated. A caller that reads too slowly is
-    ended with RESOURCE_EXHAUSTED and goes on with a new call from the last position it saw.
+    Within one call no event is skipped and none is repeated. A caller may read as slowly as it
+    likes: it is served from the log at its own pace, and each batch says how far behind it is.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -84,8 +84,8 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_event_service_pb2.SubscribeResponse], _abc.AsyncIterator[_event_service_pb2.SubscribeResponse]]:
         """The events after a position, in order, and then each new one as it is committed.
-        Within one call no event is skipped and none is repeated. A caller that reads too slowly is
-        ended with RESOURCE_EXHAUSTED and goes on with a new call from the last position it saw.
+        Within one call no event is skipped and none is repeated. A caller may read as slowly as it
+        likes: it is served from the log at its own pace, and each batch says how far behind it is.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -6,6 +6,7 @@ from twofold_server.modelling.decider import Decider, Given
 from twofold_server.modelling.paging import Page, page_of
 from twofold_server.modelling.projection import Event, EventMetadata, Projection, Rows
 from twofold_server.modelling.query import CoalescedQuery, Query
+from twofold_server.modelling.upcaster import Upcaster
 
 __all__ = [
     "CoalescedQuery",
@@ -21,5 +22,6 @@ __all__ = [
     "Query",
     "Rejected",
     "Rows",
+    "Upcaster",
     "page_of",
 ]

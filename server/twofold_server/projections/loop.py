@@ -89,6 +89,7 @@ class ProjectionLoop:
         await self._look_at_log()
         while True:
             await self._step()
+            _heed_cancellation()
 
     async def _take_over(self) -> None:
         found = await self._fold.find()
@@ -178,6 +179,13 @@ class ProjectionLoop:
         pause = min(self._pace.retry * 2**self._failures, self._pace.max_retry)
         self._failures = min(self._failures + 1, 20)
         await asyncio.sleep(pause * random.uniform(0.5, 1))
+
+
+def _heed_cancellation() -> None:
+    """Before Python 3.12 `asyncio.wait_for`, which the NATS client uses, may swallow a cancellation."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def gapless(events: Sequence[RecordedEvent], *, after: int) -> list[RecordedEvent]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -23,6 +23,8 @@ LOG_ID = "twofold-log-id"
 SERVICE = pb.DESCRIPTOR.services_by_name["EventService"].full_name
 BATCH = 500
 """Events in one message."""
+PART_BYTES = 1024 * 1024
+"""Event data in one message, unless one event alone has more."""
 LOOK_AGAIN = 1.0
 """Seconds after which a waiting subscription looks at the log, whatever it was told."""
 SEARCH = 20_000
@@ -62,16 +64,16 @@ class EventService:
     async def read_stream(self, content: bytes, context: Any) -> AsyncIterator[bytes]:
         """One aggregate's events."""
         request = self._requests.read(pb.ReadStreamRequest, content)
-        if not await self._store.stream_version(request.stream_name):
-            name = request.stream_name
-            raise NotFound(
-                f"there is no stream {name}", reason="STREAM_NOT_FOUND", metadata={"stream_name": name}
-            )
+        name = request.stream_name
+        if not await self._store.stream_version(name):
+            why = f"there is no stream {name}"
+            raise NotFound(why, reason="STREAM_NOT_FOUND", metadata={"stream_name": name})
         version, last = max(request.from_version, 1), request.to_version or None
         while events := await self._store.read_stream(
-            request.stream_name, from_version=version, to_version=last, limit=BATCH
+            name, from_version=version, to_version=last, limit=BATCH
         ):
-            yield pb.ReadStreamResponse(events=_protos(events)).SerializeToString()
+            for part in _in_parts(events):
+                yield pb.ReadStreamResponse(events=_protos(part)).SerializeToString()
             version = events[-1].stream_version + 1
 
     async def read_events(self, content: bytes, context: Any) -> AsyncIterator[bytes]:
@@ -82,24 +84,29 @@ class EventService:
         if position >= head:
             yield pb.ReadEventsResponse(position=position, head_position=head).SerializeToString()
         while position < head and left != 0:
-            limit = BATCH if left is None else min(BATCH, left)
-            events, position = await self._read(position, wanted, head, limit)
+            events, position = await self._read(position, wanted, head, min(BATCH, left or BATCH))
             left = None if left is None else left - len(events)
-            yield pb.ReadEventsResponse(
-                events=_protos(events), position=position, head_position=head
-            ).SerializeToString()
+            for part, reached in _with_positions(events, position):
+                yield pb.ReadEventsResponse(
+                    events=_protos(part), position=reached, head_position=head
+                ).SerializeToString()
 
     async def subscribe(self, content: bytes, context: Any) -> AsyncIterator[bytes]:
-        """The log, then each new event; gRPC's flow control bounds what waits for a slow reader."""
+        """The log, then each new event.
+
+        A slow reader costs no memory: gRPC's flow control stops this generator, which goes on from the log
+        when there is room again.
+        """
         request = self._requests.read(pb.SubscribeRequest, content)
         position, wanted = request.after_position, _filter(request.filter)
         while True:
             head = self._feed.head
             while position < head:
                 events, position = await self._next(position, wanted, head)
-                yield pb.SubscribeResponse(
-                    events=_protos(events), position=position, head_position=self._feed.head
-                ).SerializeToString()
+                for part, reached in _with_positions(events, position):
+                    yield pb.SubscribeResponse(
+                        events=_protos(part), position=reached, head_position=self._feed.head
+                    ).SerializeToString()
             await self._feed.wait_beyond(position, LOOK_AGAIN)
             if self._feed.head <= position:
                 self._feed.advance(await self._store.head())
@@ -120,6 +127,27 @@ class EventService:
         reach = min(head, position + SEARCH)
         events = await self._store.search_events(position, wanted, to_position=reach, limit=limit)
         return events, events[-1].position if len(events) == limit else reach
+
+
+def _in_parts(events: list[RecordedEvent]) -> Iterator[list[RecordedEvent]]:
+    """Events in parts that a client with gRPC's default limits can take."""
+    part: list[RecordedEvent] = []
+    size = 0
+    for event in events:
+        if part and size + len(event.data) > PART_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(event)
+        size += len(event.data)
+    yield part
+
+
+def _with_positions(events: list[RecordedEvent], reached: int) -> Iterator[tuple[list[RecordedEvent], int]]:
+    """Parts, each with the position up to which all is sent; the last reaches as far as was looked."""
+    parts = list(_in_parts(events))
+    for part in parts[:-1]:
+        yield part, part[-1].position
+    yield parts[-1], reached
 
 
 def _protos(events: Iterable[RecordedEvent]) -> list[Any]:

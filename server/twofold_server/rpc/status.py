@@ -19,7 +19,6 @@ _CODES: dict[type[errors.TwofoldError], int] = {
     errors.VersionConflict: code_pb2.ABORTED,
     errors.TooLarge: code_pb2.RESOURCE_EXHAUSTED,
     errors.Overloaded: code_pb2.RESOURCE_EXHAUSTED,
-    errors.SlowConsumer: code_pb2.RESOURCE_EXHAUSTED,
     errors.ProjectionLag: code_pb2.UNAVAILABLE,
     errors.Unavailable: code_pb2.UNAVAILABLE,
 }
