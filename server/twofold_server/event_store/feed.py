@@ -34,7 +34,7 @@ class Feed:
         """Take the events of a commit, in order of position."""
         if not events:
             return
-        if events[0].position != self._head + 1:
+        if self._recent and events[0].position != self._recent[-1].position + 1:
             self._recent.clear()  # another command server wrote in between; the log has it all
         self._recent.extend(events)
         self.advance(events[-1].position)

@@ -111,8 +111,10 @@ class GroupCommit:
             _settle(batch, repeat(error))
             return
         self.statistics.count(len(appends), time.monotonic() - self._began)
-        self._on_commit([event for o in outcomes if isinstance(o, Appended) for event in o.events])
-        _settle(batch, iter(outcomes))
+        try:
+            self._on_commit([event for o in outcomes if isinstance(o, Appended) for event in o.events])
+        finally:
+            _settle(batch, iter(outcomes))  # it is committed, even where a listener breaks
 
 
 def _settle(batch: list[_Waiting], results: Iterator[AppendOutcome | Exception]) -> None:
