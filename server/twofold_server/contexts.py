@@ -15,7 +15,9 @@ from twofold_server.modelling import Context
 def discover(packages: Iterable[str]) -> list[tuple[Context, ContextContract]]:
     """The manifests found, each with its contract; raises StartupError where there is none."""
     found = [
-        (context, read_contract(context.package)) for package in packages for context in _manifests(package)
+        (context, read_contract(context.package, context.upcasters))
+        for package in packages
+        for context in _manifests(package)
     ]
     names = [context.package for context, _ in found]
     for name in names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import Descriptor, FileDescriptor, MethodDescriptor
@@ -13,6 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from twofold.v1 import options_pb2
 from twofold_server.errors import StartupError
+from twofold_server.modelling import Upcaster
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +78,18 @@ class ContextContract:
     queries: Mapping[str, QueryContract]
     """By full name of the request type."""
     events: Mapping[str, EventContract]
-    """By full name of the event type."""
+    """By full name of the event type: those that are written today."""
     services: tuple[str, ...]
     """The full names of its services."""
+    upcasters: tuple[Upcaster, ...] = ()
+    """How the events of former types and revisions are read."""
 
 
-def read_contract(package: str) -> ContextContract:
-    """Read the contract of a proto package from its generated modules; raises StartupError."""
+def read_contract(package: str, upcasters: Sequence[Upcaster] = ()) -> ContextContract:
+    """Read the contract of a proto package from its generated modules; raises StartupError.
+
+    ``upcasters`` are those of its context: a type that turns into another one is not written any more.
+    """
     files = list(_files(package))
     methods = [m for file in files for s in file.services_by_name.values() for m in s.methods]
     commands = {m.input_type.full_name: _command(m) for m in methods if _is(m, options_pb2.command)}
@@ -94,13 +100,26 @@ def read_contract(package: str) -> ContextContract:
                 f"{method.full_name} has neither the option twofold.v1.command nor twofold.v1.query, "
                 "or both; give it exactly one"
             )
+    former = {u.event.DESCRIPTOR.full_name for u in upcasters if u.into not in (None, u.event)}
     return ContextContract(
         package=package,
         commands=commands,
         queries=queries,
-        events={e.type_name: e for file in files for e in _events(file)},
+        events={e.type_name: e for file in files for e in _events(file) if e.type_name not in former},
         services=tuple(s.full_name for file in files for s in file.services_by_name.values()),
+        upcasters=tuple(upcasters),
     )
+
+
+def event_contract(message: type[Message]) -> EventContract | None:
+    """What a message says of itself as an event; None where it is none. Raises StartupError."""
+    name, options = message.DESCRIPTOR.full_name, message.DESCRIPTOR.GetOptions()
+    if not options.HasExtension(options_pb2.event):
+        return None
+    revision = options.Extensions[options_pb2.event].revision
+    if revision < 1:
+        raise StartupError(f"event {name} needs a revision from 1 in twofold.v1.event")
+    return EventContract(name, message, revision)
 
 
 def _files(package: str) -> Iterator[FileDescriptor]:
@@ -169,8 +188,5 @@ def _require_field(method: MethodDescriptor, message: Descriptor, name: str, typ
 
 def _events(file: FileDescriptor) -> Iterator[EventContract]:
     for message in file.message_types_by_name.values():
-        if message.GetOptions().HasExtension(options_pb2.event):
-            revision = message.GetOptions().Extensions[options_pb2.event].revision
-            if revision < 1:
-                raise StartupError(f"event {message.full_name} needs a revision from 1 in twofold.v1.event")
-            yield EventContract(message.full_name, GetMessageClass(message), revision)
+        if (event := event_contract(GetMessageClass(message))) is not None:
+            yield event
