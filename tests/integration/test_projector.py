@@ -157,8 +157,9 @@ async def world() -> AsyncIterator[World]:
         try:
             yield World(broker, commands, database)
         finally:
-            relaying.cancel()
-            await asyncio.wait([relaying])
+            while not relaying.done():  # nats-py may swallow a cancellation
+                relaying.cancel()
+                await asyncio.wait([relaying], timeout=0.1)
             await commands.stop_service()
 
 
