@@ -149,7 +149,8 @@ async def command_server(settings: Settings, stop: asyncio.Event) -> None:
         )
         batches = BatchService(contracts=commands, bus=bus, requests=requests, admission=admission)
         services[batch_service.SERVICE] = batches.handlers()
-        services[event_service.SERVICE] = EventService(store=store, feed=feed, requests=requests).handlers()
+        log = EventService(store=store, feed=feed, codec=codec, requests=requests)
+        services[event_service.SERVICE] = log.handlers()
         config = _server_config(settings, settings.command_address)
         address = await stack.enter_async_context(
             serving(config, services, health, packages=_packages(contracts))

@@ -77,7 +77,10 @@ class CommandServer:
     async def start_service(self) -> None:
         """Serve the log."""
         service = EventService(
-            store=self.store, feed=self.feed, requests=RequestReader(max_bytes=4 * 1024 * 1024)
+            store=self.store,
+            feed=self.feed,
+            codec=order_codec(),
+            requests=RequestReader(max_bytes=4 * 1024 * 1024),
         )
         config = ServerConfig(address=self.address, max_message_bytes=4 * 1024 * 1024, drain_seconds=0)
         handlers = {SERVICE: service.handlers()}

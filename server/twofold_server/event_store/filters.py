@@ -21,6 +21,8 @@ class EventFilter:
     """An empty set does not filter; several sets must all match."""
 
     packages: frozenset[str] = frozenset()
+    moved_types: frozenset[str] = frozenset()
+    """Type names of other packages that count as of these packages; no filter by itself."""
     categories: frozenset[str] = frozenset()
     type_names: frozenset[str] = frozenset()
     stream_names: frozenset[str] = frozenset()
@@ -29,7 +31,7 @@ class EventFilter:
     def matches(self, event: RecordedEvent) -> bool:
         """Whether the reader wants this event."""
         return (
-            (not self.packages or event.package in self.packages)
+            (not self.packages or event.package in self.packages or event.type_name in self.moved_types)
             and (not self.categories or event.category in self.categories)
             and (not self.type_names or event.type_name in self.type_names)
             and (not self.stream_names or event.stream_name in self.stream_names)

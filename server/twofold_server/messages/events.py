@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -56,7 +56,7 @@ class EventCodec:
             raise self._unreadable(event) from None
         return read(event.data)
 
-    def newest(self, events: Sequence[R]) -> Sequence[R]:
+    def newest(self, events: list[R]) -> list[R]:
         """RecordedEvents, encoded in today's revision of today's type; what is so already stays untouched."""
         chains = self._chains
         if not chains:
@@ -111,5 +111,5 @@ def _package(type_name: str) -> str:
     return type_name.rpartition(".")[0]
 
 
-def _any(events: Sequence[R]) -> Sequence[Any]:
+def _any(events: list[R]) -> list[Any]:
     return events

@@ -31,7 +31,7 @@ class Fold:
         self._database = database
         self._projection = projection
         self._codec = codec
-        self._handlers = _by_type_name(projection, codec)
+        self._handlers = _by_stored_name(projection, codec)
         self._checkpoint: Checkpoint | None = None
 
     @property
@@ -130,11 +130,19 @@ def _check_gapless(events: Sequence[RecordedEvent], after: int) -> None:
             raise Hole(f"event {expected} is missing before event {event.position}")
 
 
-def _by_type_name(projection: Projection, codec: EventCodec) -> dict[str, Handler]:
-    handlers = {message.DESCRIPTOR.full_name: handler for message, handler in projection.handlers.items()}
-    for name in handlers:
-        if not codec.knows(name):
-            raise StartupError(
-                f"projection {projection.name} handles {name}, which no loaded context declares"
-            )
+def _by_stored_name(projection: Projection, codec: EventCodec) -> dict[str, Handler]:
+    """The handler of each type under all names that its events are stored under."""
+    handlers: dict[str, Handler] = {}
+    for message, handler in projection.handlers.items():
+        name = message.DESCRIPTOR.full_name
+        _check_handled(projection, name, codec)
+        handlers |= dict.fromkeys(codec.stored_names([name]), handler)
     return handlers
+
+
+def _check_handled(projection: Projection, name: str, codec: EventCodec) -> None:
+    if not codec.knows(name):
+        raise StartupError(f"projection {projection.name} handles {name}, which no loaded context declares")
+    newest = codec.newest_name(name)
+    if newest != name:
+        raise StartupError(f"projection {projection.name} handles {name}, which became {newest}; handle that")

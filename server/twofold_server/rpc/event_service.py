@@ -14,6 +14,7 @@ from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.feed import Feed
 from twofold_server.event_store.filters import EventFilter
 from twofold_server.event_store.store import EventStore
+from twofold_server.messages.events import EventCodec
 from twofold_server.rpc.guard import StreamHandler, guarded_stream
 from twofold_server.rpc.requests import RequestReader
 from twofold_server.rpc.status import ENGINE_DOMAIN
@@ -32,11 +33,15 @@ SEARCH = 20_000
 
 
 class EventService:
-    """Serves the log from memory where it reaches back far enough, else from the store."""
+    """Serves the log from memory where it reaches back far enough, else from the store.
 
-    def __init__(self, *, store: EventStore, feed: Feed, requests: RequestReader) -> None:
+    Filters are asked in today's names and answered from stored ones; what is sent is in today's revision.
+    """
+
+    def __init__(self, *, store: EventStore, feed: Feed, codec: EventCodec, requests: RequestReader) -> None:
         self._store = store
         self._feed = feed
+        self._codec = codec
         self._requests = requests
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
@@ -72,21 +77,21 @@ class EventService:
         while events := await self._store.read_stream(
             name, from_version=version, to_version=last, limit=BATCH
         ):
-            for part in _in_parts(events):
+            for part in _in_parts(self._codec.newest(events)):
                 yield pb.ReadStreamResponse(events=_protos(part)).SerializeToString()
             version = events[-1].stream_version + 1
 
     async def read_events(self, content: bytes, context: Any) -> AsyncIterator[bytes]:
         """The log up to its present end, or to a limit."""
         request = self._requests.read(pb.ReadEventsRequest, content)
-        position, wanted = request.after_position, _filter(request.filter)
+        position, wanted = request.after_position, _filter(request.filter, self._codec)
         head, left = await self._store.head(), request.limit or None
         if position >= head:
             yield pb.ReadEventsResponse(position=position, head_position=head).SerializeToString()
         while position < head and left != 0:
             events, position = await self._read(position, wanted, head, min(BATCH, left or BATCH))
             left = None if left is None else left - len(events)
-            for part, reached in _with_positions(events, position):
+            for part, reached in _with_positions(self._codec.newest(events), position):
                 yield pb.ReadEventsResponse(
                     events=_protos(part), position=reached, head_position=head
                 ).SerializeToString()
@@ -98,12 +103,12 @@ class EventService:
         when there is room again.
         """
         request = self._requests.read(pb.SubscribeRequest, content)
-        position, wanted = request.after_position, _filter(request.filter)
+        position, wanted = request.after_position, _filter(request.filter, self._codec)
         while True:
             head = self._feed.head
             while position < head:
                 events, position = await self._next(position, wanted, head)
-                for part, reached in _with_positions(events, position):
+                for part, reached in _with_positions(self._codec.newest(events), position):
                     yield pb.SubscribeResponse(
                         events=_protos(part), position=reached, head_position=self._feed.head
                     ).SerializeToString()
@@ -154,11 +159,12 @@ def _protos(events: Iterable[RecordedEvent]) -> list[Any]:
     return [to_proto(event) for event in events]
 
 
-def _filter(wanted: pb.EventFilter) -> EventFilter:
+def _filter(wanted: pb.EventFilter, codec: EventCodec) -> EventFilter:
     return EventFilter(
         packages=frozenset(wanted.contexts),
+        moved_types=codec.moved_into(wanted.contexts),
         categories=frozenset(wanted.categories),
-        type_names=frozenset(wanted.event_types),
+        type_names=codec.stored_names(wanted.event_types),
         stream_names=frozenset(wanted.stream_names),
         partitions=frozenset(wanted.partitions),
     )

@@ -59,7 +59,10 @@ def search_events(
 def _conditions(connection: Connection, wanted: EventFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.packages:
-        conditions.append(_any(_in_package(events.c.type_name, package) for package in wanted.packages))
+        among = [_in_package(events.c.type_name, package) for package in wanted.packages]
+        if wanted.moved_types:
+            among.append(is_in(connection, events.c.type_name, wanted.moved_types))
+        conditions.append(_any(among))
     if wanted.categories:
         words = (category for category in wanted.categories if "-" not in category)
         conditions.append(_any(_starts(events.c.stream_name, f"{word}-") for word in words))
