@@ -53,3 +53,9 @@ class ControlledStore(MemoryEventStore):
         if self.fails_after_writing:
             await super().append(batch)
         raise failure
+
+
+async def decided() -> None:
+    """Let everything that can go on go on, so that what is left waits for its commit."""
+    for _ in range(20):
+        await asyncio.sleep(0)

@@ -45,7 +45,7 @@ def command_call(
     contract: CommandContract, command: Any, metadata: dict[str, str], time_remaining: float | None = None
 ) -> CommandCall:
     """The call for a valid command; fills in an aggregate id that is left to the server."""
-    request_id = command.request_id.lower()
+    request_id = command.request_id = command.request_id.lower()
     request_hash = _hash(command) if request_id else b""
     command_id = request_id or str(uuid7())
     given_id = getattr(command, contract.aggregate_field)
