@@ -5,6 +5,7 @@ Whatever takes long to import is imported by the command that needs it, so that 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -131,6 +132,8 @@ def version() -> None:
 
 def _run(start: str, flags: dict[str, Any]) -> None:
     """Call `module:function` with the settings; what keeps it from starting is one line, and exit code 2."""
+    # gRPC's core would tell of a port in use as well, in its own words.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from twofold_server.settings import load_settings
 

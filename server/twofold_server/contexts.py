@@ -27,8 +27,8 @@ def discover(packages: Iterable[str]) -> list[tuple[Context, ContextContract]]:
 
 
 def _manifests(package: str) -> Iterator[Context]:
-    folder = _imported(package)
-    names = [f"{package}.{m.name}" for m in pkgutil.iter_modules(folder.__path__) if m.ispkg]
+    folder = getattr(_imported(package), "__path__", ())  # a module that is no package has none
+    names = [f"{package}.{m.name}" for m in pkgutil.iter_modules(folder) if m.ispkg]
     manifests = [m.context for m in map(_imported, names) if isinstance(getattr(m, "context", None), Context)]
     if not manifests:
         raise StartupError(f"{package} has no bounded context: no sub-package exports `context`")

@@ -100,7 +100,10 @@ class ReadStore:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._look.wait()
-            await self._open_if_new()
+            try:
+                await self._open_if_new()
+            except StartupError as error:
+                self._trouble = f"the read store cannot be opened: {error}"
             await asyncio.sleep(_PAUSE_SECONDS)
             self._look.clear()
 
@@ -110,7 +113,7 @@ class ReadStore:
             return
         try:
             opened = await self._open(file)
-        except (Unavailable, StartupError) as error:
+        except Unavailable as error:
             self._trouble = f"the read store cannot be opened: {error}"
             return
         if opened is not None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, CursorResult, Dialect, Table, bindparam
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.dml import Insert
 
-CHUNKS = (64, 8, 1)
+CHUNKS = (64, 32, 16, 8, 4, 2, 1)
 """How many rows one statement inserts. sqlite3 gives up the interpreter lock at every statement and gets it
 back only when the event loop lets go, so a statement a row would wait for the loop at each row."""
 
