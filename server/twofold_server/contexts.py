@@ -11,8 +11,11 @@ from twofold_server.errors import StartupError
 from twofold_server.messages.contract import ContextContract, read_contract
 from twofold_server.modelling import Context
 
+Found = tuple[Context, ContextContract]
+"""A context's manifest and its contract."""
 
-def discover(packages: Iterable[str]) -> list[tuple[Context, ContextContract]]:
+
+def discover(packages: Iterable[str]) -> list[Found]:
     """The manifests found, each with its contract; raises StartupError where there is none."""
     found = [
         (context, read_contract(context.package, context.upcasters))

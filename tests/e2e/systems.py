@@ -77,8 +77,6 @@ class System:
     def environment(self, **settings: str) -> dict[str, str]:
         """The environment of its processes."""
         outside = {name: value for name, value in os.environ.items() if not name.startswith("TWOFOLD_")}
-        # What a test run adds for itself is not there for users either.
-        outside.pop("PYTHONPATH", None)
         return outside | {_MARK: self._mark} | _as_variables(self._settings | settings)
 
     async def up(self, **settings: str) -> Program:
