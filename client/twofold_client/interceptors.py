@@ -7,7 +7,7 @@ from typing import Any
 
 from grpc.aio import Metadata, UnaryStreamClientInterceptor, UnaryUnaryClientInterceptor
 
-from twofold_client.request_ids import request_id
+from twofold_client.request_ids import with_request_id
 from twofold_client.session import TOKEN, Session
 
 
@@ -25,7 +25,7 @@ class CarriesSession(UnaryUnaryClientInterceptor):
         details = _told(client_call_details, session, reads=self._reads)
         if details.timeout is None:
             details = details._replace(timeout=self._timeout)
-        call = await continuation(details, request if self._reads else _with_request_id(request))
+        call = await continuation(details, request if self._reads else with_request_id(request))
         await call  # rather than its metadata alone: if we are cancelled here, so is the call
         session.saw((await call.trailing_metadata()).get(TOKEN, ""))
         return call
@@ -49,13 +49,3 @@ def _told(details: Any, session: Session, *, reads: bool) -> Any:
     keys = {key for key, _ in given}
     ours = [(key, value) for key, value in session.metadata(reads=reads) if key not in keys]
     return details._replace(metadata=Metadata(*given, *ours))
-
-
-def _with_request_id(request: Any) -> Any:
-    """The command with a request id: without one a retry could do it twice."""
-    if "request_id" not in request.DESCRIPTOR.fields_by_name or request.request_id:
-        return request
-    copy = type(request)()
-    copy.CopyFrom(request)
-    copy.request_id = request_id()
-    return copy
