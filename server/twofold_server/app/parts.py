@@ -1,0 +1,94 @@
+"""What all roles are put together with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+
+from twofold_server.lifecycle import settle
+from twofold_server.messages.contract import ContextContract
+from twofold_server.rpc.health import Health
+from twofold_server.rpc.server import ServerConfig
+from twofold_server.settings import Settings
+
+HEALTH_SECONDS = 0.1
+"""How often a role looks whether it is healthy."""
+LAST_MOMENT = 2.0
+"""Seconds that work beside the server gets to finish when the role stops."""
+
+
+async def until(
+    stop: asyncio.Event, role: str, address: str, work: Coroutine[Any, Any, None] | None = None
+) -> None:
+    """Wait until the process is told to stop; work that ends before takes the process along."""
+    log = structlog.get_logger().bind(role=role)
+    settle()
+    log.info("serving", address=address)
+    waiting = {asyncio.create_task(each) for each in (stop.wait(), work) if each is not None}
+    done, left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    log.info("stopping")
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+@asynccontextmanager
+async def running(
+    work: Coroutine[Any, Any, None], before_end: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[None]:
+    """Run work beside the block; at its end give ``before_end`` a moment, then cancel the work."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+        if before_end is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_MOMENT):
+                    await before_end()
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@asynccontextmanager
+async def reporting(
+    health: Health, services: Iterable[str], trouble: Callable[[], str]
+) -> AsyncIterator[None]:
+    """Keep the health of services in step with the trouble that their parts tell of."""
+    async with running(_report(health, list(services), trouble)):
+        yield
+
+
+async def _report(health: Health, services: list[str], trouble: Callable[[], str]) -> None:
+    log = structlog.get_logger().bind()
+    before: str | None = None
+    while True:
+        now = trouble()
+        if now != before:
+            await health.set(services, not now)
+            if now:
+                log.warning("not serving", why=now)
+        before = now
+        await asyncio.sleep(HEALTH_SECONDS)
+
+
+def proto_packages(contracts: Iterable[ContextContract]) -> list[str]:
+    """The proto packages that reflection shows."""
+    return ["twofold.v1", *(contract.package for contract in contracts)]
+
+
+def server_config(settings: Settings, address: str) -> ServerConfig:
+    """How a role's server listens."""
+    return ServerConfig(
+        address=address,
+        max_message_bytes=settings.max_message_bytes,
+        drain_seconds=settings.drain_seconds,
+        reuse_port=settings.reuse_port,
+    )

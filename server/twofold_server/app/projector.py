@@ -1,0 +1,53 @@
+"""The projector, put together."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from twofold_server.app.parts import proto_packages, reporting, server_config, until
+from twofold_server.broker import nats_client
+from twofold_server.contexts import discover
+from twofold_server.database import open_database
+from twofold_server.locking import lock_data_dir
+from twofold_server.messages.events import EventCodec
+from twofold_server.projections.event_log import open_event_log
+from twofold_server.projections.jetstream import JetStreamHints
+from twofold_server.projections.notices import ProgressNotices
+from twofold_server.projections.projector import HEALTH_NAME, Projector
+from twofold_server.publishing.headers import recorded_event, source_of
+from twofold_server.publishing.stream import STREAM
+from twofold_server.rpc.health import Health
+from twofold_server.rpc.server import serving
+from twofold_server.settings import Settings
+
+
+async def projector(settings: Settings, stop: asyncio.Event) -> None:
+    """Fold events into the read models."""
+    contexts = discover(settings.contexts)
+    contracts = [contract for _, contract in contexts]
+    async with AsyncExitStack() as stack:
+        if settings.read_database_url.startswith("sqlite"):  # on PostgreSQL others may stand by
+            stack.enter_context(lock_data_dir(settings.data_dir, "projector"))
+        client = await stack.enter_async_context(nats_client(settings.nats_servers, name="twofold-projector"))
+        # What is lost on a power cut is folded again from the log, hence NORMAL.
+        database = await stack.enter_async_context(
+            open_database(settings.read_database_url, synchronous="NORMAL", readers=1)
+        )
+        work = Projector(
+            database=database,
+            projections=[projection for context, _ in contexts for projection in context.projections],
+            codec=EventCodec(contracts),
+            log=await stack.enter_async_context(open_event_log(settings.command_address)),
+            hints=lambda: JetStreamHints(
+                client=client, stream=STREAM, decode=recorded_event, source_of=source_of
+            ),
+            notices=ProgressNotices(client),
+        )
+        health = Health()
+        config = server_config(settings, settings.projector_address)
+        address = await stack.enter_async_context(
+            serving(config, {}, health, packages=proto_packages(contracts))
+        )
+        await stack.enter_async_context(reporting(health, [HEALTH_NAME], lambda: work.trouble))
+        await until(stop, "projector", address, work.run())

@@ -1,0 +1,57 @@
+"""The query server, put together."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from twofold_server.app.parts import proto_packages, reporting, server_config, until
+from twofold_server.broker import hearing, nats_client
+from twofold_server.contexts import discover
+from twofold_server.projections.checkpoints import read_checkpoint
+from twofold_server.projections.schema import is_prepared
+from twofold_server.queries.answers import Answers
+from twofold_server.queries.bus import QueryBus, find_queries
+from twofold_server.queries.middleware import logging_answers
+from twofold_server.queries.notices import notice_handlers
+from twofold_server.queries.positions import Positions
+from twofold_server.queries.read_store import ReadStore
+from twofold_server.rpc.admission import Admission
+from twofold_server.rpc.command_services import generic_handlers
+from twofold_server.rpc.health import Health
+from twofold_server.rpc.query_services import query_handler
+from twofold_server.rpc.requests import RequestReader
+from twofold_server.rpc.server import serving
+from twofold_server.settings import Settings
+
+
+async def query_server(settings: Settings, stop: asyncio.Event) -> None:
+    """Answer queries out of the read models."""
+    contexts = discover(settings.contexts)
+    contracts = [contract for _, contract in contexts]
+    queries = find_queries(contexts)
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(
+            nats_client(settings.nats_servers, name="twofold-query-server")
+        )
+        store = await stack.enter_async_context(
+            ReadStore(url=settings.read_database_url, is_prepared=is_prepared)
+        )
+        positions = Positions(store=store, read_checkpoint=read_checkpoint)
+        stack.push_async_callback(positions.close)
+        await stack.enter_async_context(hearing(client, notice_handlers(positions)))
+        answers = Answers(store=store, positions=positions, queries=queries, read_checkpoint=read_checkpoint)
+        bus = QueryBus(answers.answer, [logging_answers()])
+        requests = RequestReader(max_bytes=settings.max_message_bytes)
+        admission = Admission(max_in_flight=settings.max_in_flight)
+        services = generic_handlers(
+            (q for contract in contracts for q in contract.queries.values()),
+            lambda contract: query_handler(contract, bus, requests, admission),
+        )
+        health = Health()
+        config = server_config(settings, settings.query_address)
+        address = await stack.enter_async_context(
+            serving(config, services, health, packages=proto_packages(contracts))
+        )
+        await stack.enter_async_context(reporting(health, services, lambda: store.trouble))
+        await until(stop, "query-server", address)
