@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +19,8 @@ from twofold_server.settings import Settings
 
 HEALTH_SECONDS = 0.1
 """How often a role looks whether it is healthy."""
+QUIET_SECONDS = 1.0
+"""How long a role may be unhealthy before a line in the log says so."""
 LAST_MOMENT = 2.0
 """Seconds that work beside the server gets to finish when the role stops."""
 
@@ -68,14 +71,20 @@ async def reporting(
 
 async def _report(health: Health, services: list[str], trouble: Callable[[], str]) -> None:
     log = structlog.get_logger().bind()
-    before: str | None = None
+    told, since = "", time.monotonic()
+    serving: bool | None = None
     while True:
-        now = trouble()
-        if now != before:
-            await health.set(services, not now)
-            if now:
-                log.warning("not serving", why=now)
-        before = now
+        why = trouble()
+        if serving is not (not why):
+            serving, since = not why, time.monotonic()
+            await health.set(services, serving)
+            if serving and told:
+                log.info("serving again", after=told)
+                told = ""
+        # What is over within a moment, such as the first catch-up, needs no line.
+        if why and why != told and time.monotonic() - since > QUIET_SECONDS:
+            log.warning("not serving", why=why)
+            told = why
         await asyncio.sleep(HEALTH_SECONDS)
 
 
