@@ -81,3 +81,7 @@ def _check_events(context: Context, contract: ContextContract) -> None:
         count = evolved.count(event.message)
         if count != 1:
             raise StartupError(f"event {event.type_name} is evolved by {count} deciders; it must be one")
+    for kind in set(evolved) - {event.message for event in contract.events.values()}:
+        raise StartupError(
+            f"{kind.DESCRIPTOR.full_name} is evolved in {context.package}, but is no event of it"
+        )

@@ -152,7 +152,7 @@ class CommandExecution:
 
     async def _is_true(self, stream: Stream) -> bool:
         """Whether all events that the state stands on are committed, and none is missing from it."""
-        # The log is asked first: an event of ours in the place of a missing one then fails behind the barrier.
+        # The log is asked first: an event of ours in the place of a missing one has failed by the barrier.
         if await self._store.stream_version(stream.name) > stream.version:
             return False
         await self._writer.barrier()

@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from google.protobuf.descriptor import Descriptor, FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -92,14 +92,9 @@ def read_contract(package: str, upcasters: Sequence[Upcaster] = ()) -> ContextCo
     """
     files = list(_files(package))
     methods = [m for file in files for s in file.services_by_name.values() for m in s.methods]
+    _check_methods(methods)
     commands = {m.input_type.full_name: _command(m) for m in methods if _is(m, options_pb2.command)}
     queries = {m.input_type.full_name: _query(m) for m in methods if _is(m, options_pb2.query)}
-    for method in methods:
-        if _is(method, options_pb2.command) == _is(method, options_pb2.query):
-            raise StartupError(
-                f"{method.full_name} has neither the option twofold.v1.command nor twofold.v1.query, "
-                "or both; give it exactly one"
-            )
     former = {u.event.DESCRIPTOR.full_name for u in upcasters if u.into not in (None, u.event)}
     return ContextContract(
         package=package,
@@ -134,20 +129,39 @@ def _files(package: str) -> Iterator[FileDescriptor]:
             yield importlib.import_module(f"{package}.{module.name}").DESCRIPTOR
 
 
+def _check_methods(methods: Sequence[MethodDescriptor]) -> None:
+    by_request: dict[str, MethodDescriptor] = {}
+    for method in methods:
+        if _is(method, options_pb2.command) == _is(method, options_pb2.query):
+            raise StartupError(
+                f"{method.full_name} has neither the option twofold.v1.command nor twofold.v1.query, "
+                "or both; give it exactly one"
+            )
+        other = by_request.setdefault(method.input_type.full_name, method)
+        if other is not method:
+            raise StartupError(
+                f"{other.full_name} and {method.full_name} both take {method.input_type.full_name}; "
+                "give each a request type of its own"
+            )
+
+
 def _is(method: MethodDescriptor, option: object) -> bool:
     return method.GetOptions().HasExtension(option)  # type: ignore[arg-type]
 
 
 def _command(method: MethodDescriptor) -> CommandContract:
     options = method.GetOptions().Extensions[options_pb2.command]
+    if method.client_streaming or method.server_streaming:
+        raise StartupError(f"{method.full_name} streams; a command takes one request and gives one answer")
     _require_field(method, method.output_type, "receipt", "twofold.v1.Receipt")
     _require_field(method, method.input_type, "options", "twofold.v1.CommandOptions")
-    _require_field(method, method.input_type, "request_id", None)
+    _require_field(method, method.input_type, "request_id", "string")
     ids = [f.name for f in method.input_type.fields if f.GetOptions().Extensions[options_pb2.aggregate_id]]
     if len(ids) != 1:
         raise StartupError(
             f"{method.input_type.full_name} marks {len(ids)} fields with twofold.v1.aggregate_id; mark one"
         )
+    _require_field(method, method.input_type, ids[0], "string")
     if options.existence == options_pb2.EXISTENCE_UNSPECIFIED:
         raise StartupError(f"{method.full_name} does not say `existence` in its option twofold.v1.command")
     return CommandContract(
@@ -178,12 +192,16 @@ def _query(method: MethodDescriptor) -> QueryContract:
     )
 
 
-def _require_field(method: MethodDescriptor, message: Descriptor, name: str, type_name: str | None) -> None:
+def _require_field(method: MethodDescriptor, message: Descriptor, name: str, type_name: str) -> None:
     field = message.fields_by_name.get(name)
-    found = field.message_type.full_name if field is not None and field.message_type is not None else None
-    if field is None or found != type_name:
-        wanted = type_name or "string"
-        raise StartupError(f"{message.full_name} of {method.full_name} needs a field `{wanted} {name}`")
+    if field is None or field.is_repeated or _type_name(field) != type_name:
+        raise StartupError(f"{message.full_name} of {method.full_name} needs a field `{type_name} {name}`")
+
+
+def _type_name(field: FieldDescriptor) -> str:
+    if field.message_type is not None:
+        return field.message_type.full_name
+    return "string" if field.type == FieldDescriptor.TYPE_STRING else ""
 
 
 def _events(file: FileDescriptor) -> Iterator[EventContract]:
