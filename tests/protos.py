@@ -22,23 +22,23 @@ _ROOTS = (
     Path(grpc_tools.__file__).parent / "_proto",
     Path(google.api.__path__[0]).parent.parent,
 )
-_HEAD = """
-syntax = "proto3";
-package {package};
-import "google/protobuf/timestamp.proto";
-import "google/type/money.proto";
-import "twofold/v1/options.proto";
-"""
+_IMPORTS = {
+    "google.protobuf.Timestamp": "google/protobuf/timestamp.proto",
+    "google.type.Money": "google/type/money.proto",
+    "(twofold.v1.event)": "twofold/v1/options.proto",
+}
 
 
 def compiled(body: str, *, package: str = "toy.v1") -> FileDescriptorSet:
-    """The descriptors of one file and all that it imports; ``body`` is what follows the imports."""
+    """The descriptors of one file and all that it imports; ``body`` is its messages and enums."""
+    imports = "".join(f'import "{file}";\n' for used, file in _IMPORTS.items() if used in body)
+    text = f'syntax = "proto3";\npackage {package};\n{imports}{body}'
     with tempfile.TemporaryDirectory() as folder:
         source, image = Path(folder, "events.proto"), Path(folder, "image.binpb")
-        source.write_text(_HEAD.format(package=package) + body)
+        source.write_text(text)
         paths = [f"--proto_path={root}" for root in (folder, *_ROOTS)]
         arguments = ["protoc", *paths, "--include_imports", f"--descriptor_set_out={image}", source.name]
-        assert protoc.main(arguments) == 0, source.read_text()
+        assert protoc.main(arguments) == 0, text
         return FileDescriptorSet.FromString(image.read_bytes())
 
 

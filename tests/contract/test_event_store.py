@@ -444,6 +444,8 @@ FILTERS = [
         stream_names=frozenset({"order-1", "order-2"}),
         partitions=frozenset({partition_of("order-2")}),
     ),
+    EventFilter(packages=frozenset({"acme.billing.v1"}), moved_types=frozenset({PAID, DEEPER})),
+    EventFilter(packages=frozenset({"nothing.v1"}), moved_types=frozenset({PAID.lower()})),
 ]
 
 

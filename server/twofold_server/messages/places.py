@@ -1,0 +1,93 @@
+"""Places in messages: where in an event a field may be, and what stands there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+from google.protobuf.message import Message
+
+_WORDS: dict[int, str] = {
+    number: name.removeprefix("TYPE_").lower() for name, number in FieldDescriptorProto.Type.items()
+}
+Path = tuple[str, ...]
+"""Field names that lead from an event to a message inside it; empty: the event itself."""
+Hits = Callable[[Message, int], bool]
+"""Whether something is true of a stored event: its message, and the revision in which it is stored."""
+
+
+def carries(path: Path, name: str) -> Hits:
+    """A field of the messages at a place was written."""
+    return lambda event, _revision: any(carried(each, name) for each in messages_at(event, path))
+
+
+def carries_value(path: Path, name: str, number: int) -> Hits:
+    """A field of the messages at a place has this enum value."""
+    return lambda event, _revision: any(number in carried(each, name) for each in messages_at(event, path))
+
+
+def carries_several(path: Path, names: Sequence[str]) -> Hits:
+    """A message at a place has more than one of these fields."""
+    return lambda event, _revision: any(
+        sum(bool(carried(each, name)) for name in names) > 1 for each in messages_at(event, path)
+    )
+
+
+def messages_at(message: Message, path: Path) -> Iterator[Message]:
+    """All messages at a place, through lists and maps, and those of the same type inside of them."""
+    if not path:
+        yield message
+        yield from _inside(message, message.DESCRIPTOR.full_name)
+        return
+    for field, value in message.ListFields():
+        if field.name == path[0]:
+            for child in _children(field, value):
+                yield from messages_at(child, path[1:])
+
+
+def carried(message: Message, name: str) -> Sequence[Any]:
+    """The values of a field that a message carries; none where it was not written."""
+    for field, value in message.ListFields():
+        if field.name == name:
+            return _values(field, value)
+    return ()
+
+
+def map_types(field: FieldDescriptor) -> tuple[FieldDescriptor, FieldDescriptor] | None:
+    """The key and the value of a map field; None for any other."""
+    entry = field.message_type
+    if entry is None or not entry.GetOptions().map_entry:
+        return None
+    return entry.fields_by_name["key"], entry.fields_by_name["value"]
+
+
+def type_of(field: FieldDescriptor) -> str:
+    """The type of a field as a .proto file says it."""
+    if (entry := map_types(field)) is not None:
+        return f"map<{type_of(entry[0])}, {type_of(entry[1])}>"
+    named = field.message_type or field.enum_type
+    word = named.full_name if named else _WORDS[field.type]
+    return f"repeated {word}" if field.is_repeated else word
+
+
+def _inside(message: Message, type_name: str) -> Iterator[Message]:
+    for field, value in message.ListFields():
+        for child in _children(field, value):
+            if child.DESCRIPTOR.full_name == type_name:
+                yield child
+            yield from _inside(child, type_name)
+
+
+def _children(field: FieldDescriptor, value: Any) -> Sequence[Message]:
+    entry = map_types(field)
+    if (entry[1] if entry else field).message_type is None:
+        return ()
+    return _values(field, value)
+
+
+def _values(field: FieldDescriptor, value: Any) -> Sequence[Any]:
+    if map_types(field):
+        return list(value.values())
+    return value if field.is_repeated else [value]
