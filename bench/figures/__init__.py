@@ -1,0 +1,27 @@
+"""The figures, by name: each is a module with a function ``measure`` and a docstring that says what it is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from bench.figures import calls, catch_up, hot, long_log, memory, sequential, visible
+from bench.report import Line
+from bench.run import Run
+
+Measure = Callable[[Run], Sequence[Line]]
+
+FIGURES: dict[str, Measure] = {
+    "calls": calls.measure,
+    "hot": hot.measure,
+    "sequential": sequential.measure,
+    "long_log": long_log.measure,
+    "memory": memory.measure,
+    "visible": visible.measure,
+    "catch_up": catch_up.measure,
+}
+
+
+def title_of(measure: Measure) -> str:
+    """What a figure is, in one line."""
+    return (sys.modules[measure.__module__].__doc__ or "").strip().splitlines()[0].rstrip(".")

@@ -1,0 +1,41 @@
+"""AddOrderItem on one order, beside the same spread over 1,000 orders; 128 calls in flight.
+
+NATS and the command server run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from bench.filling import fill
+from bench.load import cpu, rates, sample, warm
+from bench.orders import add_item, numbered_id, numbered_ids
+from bench.report import Line, at_least, ratio
+from bench.run import Run
+from bench.system import System
+from bench.turns import in_turns
+
+ORDERS = 1_000
+"""Orders that the load is spread over."""
+
+
+def measure(run: Run) -> Sequence[Line]:
+    """Both rates, and their ratio."""
+    with System(run.new_folder()) as system:
+        fill(system.settings.event_database_url, ORDERS + 1)
+        _, server = system.start("nats", "command-server")
+        calls = {
+            "one order": add_item(server, system, numbered_id(ORDERS)),
+            "1,000 orders": add_item(server, system, numbered_ids(ORDERS)),
+        }
+        warm(*calls.values())
+        samples = in_turns(
+            run,
+            {name: partial(sample, call, in_flight=128, seconds=run.seconds) for name, call in calls.items()},
+        )
+    hot, spread = samples.values()
+    return [
+        *(Line(what=name, rounds=rates(found), unit="/s", cpu=cpu(found)) for name, found in samples.items()),
+        ratio("one order ÷ 1,000 orders", rates(hot), rates(spread), at_least(0.8)),
+    ]

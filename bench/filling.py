@@ -1,0 +1,100 @@
+"""A log that has many events before anything is measured, written by the store itself."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from google.type.money_pb2 import Money
+from uuid_utils import uuid7
+
+from bench.orders import ADDRESS, ITEMS, numbered_id
+from shop.orders.v1.command_service_pb2 import CreateOrderResponse
+from shop.orders.v1.events_pb2 import OrderCreated
+from shop.orders.v1.values_pb2 import Address, OrderItem
+from twofold.v1.command_pb2 import Receipt
+from twofold_server.database import open_database
+from twofold_server.event_store.appending import Append
+from twofold_server.event_store.events import NewEvent
+from twofold_server.event_store.expected_version import NoStream
+from twofold_server.event_store.sql import SqlEventStore
+from twofold_server.messages.tokens import consistency_token
+from twofold_server.modelling import EventMetadata
+
+BATCH = 500
+"""Appends in one transaction while filling."""
+
+
+def fill(url: str, count: int) -> None:
+    """Append so many new orders to the log of a database; nothing is synced on the way."""
+    asyncio.run(_fill(url, count))
+
+
+async def _fill(url: str, count: int) -> None:
+    async with open_database(url, synchronous="OFF") as database:
+        store = await SqlEventStore.open(database)
+        orders = new_orders(store.log_id, map(numbered_id, range(count)))
+        for batch in in_batches(orders, BATCH):
+            await store.append(batch)
+
+
+def in_batches(appends: Iterator[Append], size: int) -> Iterator[list[Append]]:
+    """The appends in lists of a size."""
+    while batch := list(islice(appends, size)):
+        yield batch
+
+
+def database_url(file: Path) -> str:
+    """The URL of a SQLite file."""
+    return f"sqlite+aiosqlite:///{file}"
+
+
+def new_orders(log_id: str, order_ids: Iterable[str]) -> Iterator[Append]:
+    """What the command server appends for CreateOrder, with random request ids."""
+    for order_id in order_ids:
+        yield _new_order(log_id, order_id)
+
+
+def _new_order(log_id: str, order_id: str) -> Append:
+    request_id = str(uuid.uuid4())
+    event = NewEvent(
+        event_id=str(uuid7()),
+        type_name=OrderCreated.DESCRIPTOR.full_name,
+        revision=1,
+        data=OrderCreated(
+            order_id=order_id, customer_id="alice", items=_items(), shipping_address=Address(**ADDRESS)
+        ).SerializeToString(),
+        metadata=EventMetadata(request_id, request_id),
+    )
+
+    def respond(position: int) -> bytes:
+        receipt = Receipt(
+            aggregate_id=order_id,
+            version=1,
+            position=position,
+            consistency_token=consistency_token(log_id, position),
+        )
+        return CreateOrderResponse(receipt=receipt).SerializeToString()
+
+    return Append(
+        stream_name=f"order-{order_id}",
+        expected=NoStream(),
+        events=[event],
+        respond=respond,
+        request_id=request_id,
+        request_hash=uuid.uuid4().bytes,
+    )
+
+
+def _items() -> Sequence[OrderItem]:
+    return [
+        OrderItem(
+            product_id=product,
+            quantity=quantity,
+            unit_price=Money(currency_code="EUR", units=units, nanos=nanos),
+        )
+        for product, quantity, units, nanos in ITEMS
+    ]
