@@ -84,6 +84,6 @@ def _unknown_fields(message: Message, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{unknown.field_number}"
     for field, value in message.ListFields():
         if field.message_type is not None and not field.message_type.GetOptions().map_entry:
-            values = value if field.is_repeated else [value]
-            for child in values:
-                yield from _unknown_fields(child, f"{prefix}{field.name}.")
+            for n, child in enumerate(value if field.is_repeated else [value]):
+                index = f"[{n}]" if field.is_repeated else ""
+                yield from _unknown_fields(child, f"{prefix}{field.name}{index}.")
