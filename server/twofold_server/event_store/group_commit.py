@@ -57,7 +57,7 @@ class GroupCommit:
         self.statistics = CommitStatistics()
         self._store = store
         self._linger = linger
-        self._began = 0.0
+        self._began: float | None = None
         self._max_batch = max_batch
         self._on_commit = on_commit
         self._waiting: deque[_Waiting] = deque()
@@ -74,7 +74,7 @@ class GroupCommit:
     @property
     def queue_age(self) -> float:
         """For how many seconds the batch under way has been; 0 while nothing waits behind it."""
-        return time.monotonic() - self._began if self._waiting and self._writer is not None else 0.0
+        return time.monotonic() - self._began if self._waiting and self._began is not None else 0.0
 
     async def barrier(self) -> None:
         """Wait until everything that was submitted before is committed, or has failed."""
@@ -100,7 +100,7 @@ class GroupCommit:
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         appends = [append for append, _ in batch if append is not None]
-        self._began = time.monotonic()
+        self._began = began = time.monotonic()
         try:
             outcomes = await self._store.append(appends) if appends else []
         except Exception as error:
@@ -110,7 +110,9 @@ class GroupCommit:
                 append.basis.broken = True
             _settle(batch, repeat(error))
             return
-        self.statistics.count(len(appends), time.monotonic() - self._began)
+        finally:
+            self._began = None
+        self.statistics.count(len(appends), time.monotonic() - began)
         try:
             self._on_commit([event for o in outcomes if isinstance(o, Appended) for event in o.events])
         finally:

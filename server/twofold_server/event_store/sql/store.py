@@ -30,7 +30,7 @@ class SqlEventStore:
     @classmethod
     async def open(cls, database: Database) -> SqlEventStore:
         """Create or migrate the tables and open the log; raises StartupError for a newer schema."""
-        await database.write(migrate)
+        await database.write(migrate, patient=True)
         return await database.read(lambda c: cls(database, log_id=_log_id(c), dialect=c.dialect))
 
     async def append(self, batch: Sequence[Append]) -> list[AppendOutcome]:

@@ -61,3 +61,13 @@ responses = Table(
     Column("recorded_at", BigInteger, nullable=False, index=True),
 )
 """The response that was given to each request id, until it expires."""
+
+accepted_contracts = Table(
+    "accepted_contracts",
+    metadata,
+    Column("package", String(255), primary_key=True),
+    Column("hash", String(64), nullable=False),
+    Column("descriptors", LargeBinary, nullable=False),
+    Column("accepted_at", BigInteger, nullable=False),
+)
+"""The descriptors of the events of each proto package, as of the last start that accepted them."""
