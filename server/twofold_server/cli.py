@@ -122,6 +122,41 @@ def projector(
     _run("twofold_server.app:run_projector", dict(locals()))
 
 
+contracts = typer.Typer(no_args_is_help=True, help="Today's contract against the events of a log.")
+app.add_typer(contracts, name="contracts")
+
+
+@contracts.command("check")
+def contracts_check(
+    data_dir: DataDir = None,
+    event_database_url: EventDatabaseUrl = None,
+    contexts: Contexts = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Tell whether every stored event can be read with today's contract.
+
+    Compares the events of the loaded contexts with those that the log was written under, and names each
+    change that stored events suffer from, with how many they are. Exit code 0: none, 1: some. Changes
+    nothing, also beside a running server; a command server makes the same check when it starts.
+    """
+    flags = {"data_dir": data_dir, "event_database_url": event_database_url, "contexts": contexts}
+    _run(f"twofold_server.app.contracts:{'check_as_json' if as_json else 'check'}", flags)
+
+
+@contracts.command("accept")
+def contracts_accept(
+    data_dir: DataDir = None,
+    event_database_url: EventDatabaseUrl = None,
+    contexts: Contexts = None,
+) -> None:
+    """Take today's contract as the log's, whatever it breaks.
+
+    For the way back to an older version, and for what nobody will ever read again: what stored events
+    carry beyond this contract is passed over from now on. Prints what `check` prints.
+    """
+    _run("twofold_server.app.contracts:accept", dict(locals()))
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

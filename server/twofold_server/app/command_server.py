@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
+import structlog
+
 from twofold_server.app.parts import proto_packages, running, server_config, until
 from twofold_server.broker import hearing, nats_client
 from twofold_server.commands.bus import CommandBus, find_deciders
@@ -21,10 +23,12 @@ from twofold_server.commands.streams import HotStreams
 from twofold_server.commands.waiting import waiting_for_projections
 from twofold_server.contexts import Found, discover
 from twofold_server.database import open_database
+from twofold_server.event_store.contract_check import every_second, require_readable
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.feed import Feed
 from twofold_server.event_store.group_commit import GroupCommit
 from twofold_server.event_store.sql import SqlEventStore
+from twofold_server.event_store.sql.contracts import ContractHistory
 from twofold_server.event_store.store import EventStore
 from twofold_server.locking import lock_data_dir
 from twofold_server.messages.events import EventCodec
@@ -53,7 +57,7 @@ async def command_server(settings: Settings, stop: asyncio.Event) -> None:
     find_deciders(contexts)
     health = Health()
     async with AsyncExitStack() as stack:
-        store = await _open_log(stack, settings)
+        store = await _open_log(stack, settings, contexts)
         feed = Feed(store.log_id, await store.head())
         progress = ProjectionProgress(store.log_id)
         relay = await _start_relay(stack, settings, store, health)
@@ -88,15 +92,21 @@ async def command_server(settings: Settings, stop: asyncio.Event) -> None:
         await until(stop, "command-server", address)
 
 
-async def _open_log(stack: AsyncExitStack, settings: Settings) -> EventStore:
+async def _open_log(stack: AsyncExitStack, settings: Settings, contexts: Sequence[Found]) -> EventStore:
     if settings.event_database_url.startswith("sqlite"):  # PostgreSQL takes any number of servers
         stack.enter_context(lock_data_dir(settings.data_dir, "command-server"))
     database = await stack.enter_async_context(open_database(settings.event_database_url))
     store = await SqlEventStore.open(database)
+    contracts = [contract for _, contract in contexts]
+    await require_readable(contracts, ContractHistory(database), progress=every_second(_tell_progress))
     await stack.enter_async_context(
         running(prune_for_ever(store, keep_seconds=settings.request_id_days * 86_400))
     )
     return store
+
+
+def _tell_progress(position: int, head: int) -> None:
+    structlog.get_logger().info("contract changed, looking through the log", position=position, head=head)
 
 
 async def _start_relay(stack: AsyncExitStack, settings: Settings, store: EventStore, health: Health) -> Relay:

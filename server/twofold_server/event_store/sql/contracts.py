@@ -1,0 +1,89 @@
+"""The contract history: the descriptors that stored events were written under."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import Connection, inspect, select
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from twofold_server.database import Database
+from twofold_server.event_store.events import RecordedEvent
+from twofold_server.event_store.filters import EventFilter
+from twofold_server.event_store.sql import read
+from twofold_server.event_store.sql.sets import is_in
+from twofold_server.event_store.sql.tables import accepted_contracts as table
+from twofold_server.messages.descriptors import EventDescriptors
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Which version of a package's events was accepted last."""
+
+    hash: str
+    """The hash of its descriptors."""
+    accepted_at: int
+    """When, in microseconds since 1970 UTC."""
+
+
+class ContractHistory:
+    """The accepted contract of each proto package, beside the events; and these, to look through them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def is_kept(self) -> bool:
+        """Whether this log has a contract history; one of an older Twofold gets it when that is updated."""
+        return await self._database.read(lambda c: inspect(c).has_table(table.name))
+
+    async def accepted(self) -> Mapping[str, Accepted]:
+        """The accepted versions by package: one short read."""
+        return await self._database.read(_accepted)
+
+    async def descriptors(self, packages: Collection[str]) -> Mapping[str, EventDescriptors]:
+        """The accepted descriptors of some packages."""
+        return await self._database.read(partial(_descriptors, packages=packages))
+
+    async def accept(self, contracts: Iterable[EventDescriptors]) -> None:
+        """Replace the descriptors of these packages."""
+        rows = [(each.package, each.hash, each.content, time.time_ns() // 1000) for each in contracts]
+        if rows:
+            await self._database.write(partial(_accept, rows=rows))
+
+    async def head(self) -> int:
+        """The position of the log's last event."""
+        return await self._database.read(read.read_head)
+
+    async def search(
+        self, after_position: int, type_names: frozenset[str], *, to_position: int, limit: int
+    ) -> list[RecordedEvent]:
+        """The events of some types after a position, up to and with another, in order, at most ``limit``."""
+        wanted = EventFilter(type_names=type_names)
+        return await self._database.read(
+            lambda c: read.search_events(c, after_position, wanted, to_position, limit)
+        )
+
+
+def _accepted(connection: Connection) -> dict[str, Accepted]:
+    rows = connection.execute(select(table.c.package, table.c.hash, table.c.accepted_at))
+    return {package: Accepted(digest, at) for package, digest, at in rows}
+
+
+def _descriptors(connection: Connection, packages: Collection[str]) -> dict[str, EventDescriptors]:
+    wanted = select(table.c.package, table.c.descriptors).where(is_in(connection, table.c.package, packages))
+    return {package: EventDescriptors(package, content) for package, content in connection.execute(wanted)}
+
+
+def _accept(connection: Connection, rows: list[tuple[str, str, bytes, int]]) -> None:
+    # Two servers may start at the same moment: an upsert, so that neither fails.
+    upsert = (sqlite_insert if connection.dialect.name == "sqlite" else postgres_insert)(table)
+    changed = {name: upsert.excluded[name] for name in ("hash", "descriptors", "accepted_at")}
+    names = table.columns.keys()
+    connection.execute(
+        upsert.on_conflict_do_update(index_elements=["package"], set_=changed),
+        [dict(zip(names, row, strict=True)) for row in rows],
+    )
