@@ -30,6 +30,7 @@ class CommandSide:
     store: EventStore
     writer: GroupCommit
     streams: HotStreams
+    snapshots: Snapshots
     execution: CommandExecution
     contract: ContextContract
 
@@ -67,12 +68,13 @@ def command_side(
     codec = EventCodec([contract])
     writer = GroupCommit(store, max_batch=max_batch, on_commit=lambda events: None)
     streams = HotStreams(store, codec, capacity=capacity)
+    snapshots = Snapshots(store, every=snapshot_every)
     execution = CommandExecution(
         store=store,
         writer=writer,
         streams=streams,
-        snapshots=Snapshots(store, every=snapshot_every),
+        snapshots=snapshots,
         codec=codec,
         deciders=find_deciders([(manifest, contract)]),
     )
-    return CommandSide(store, writer, streams, execution, contract)
+    return CommandSide(store, writer, streams, snapshots, execution, contract)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Sequence
@@ -68,6 +69,17 @@ async def test_a_restarted_server_goes_on_from_the_log(server: CommandSide) -> N
     await server.send(create(item("tea", 2)))
     await server.send(add("milk"))
     assert (await command_side(server.store).send(remove("tea"))).version == 3
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 2])
+async def test_a_server_that_remembers_next_to_nothing_answers_all_the_same(
+    store: ControlledStore, capacity: int
+) -> None:
+    server = command_side(store, capacity=capacity)
+    orders = [(await server.send(create(order_id=""))).aggregate_id for _ in range(4)]
+    sent = (server.send(add("milk", order_id=order)) for order in orders * 3)
+    receipts = await asyncio.gather(*sent)
+    assert sorted(receipt.version for receipt in receipts) == [2] * 4 + [3] * 4 + [4] * 4
 
 
 # --- refusals ------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ changes: st.SearchStrategy[Message] = st.one_of(
     st.builds(change, products, quantities),
     st.sampled_from([pay(), ship(), complete(), cancel()]),
 )
+changes_of_orders = st.lists(changes, max_size=15)
 
 PENDING, PAID = OrderStatus.ORDER_STATUS_PENDING, OrderStatus.ORDER_STATUS_PAID
 SHIPPED, COMPLETED = OrderStatus.ORDER_STATUS_SHIPPED, OrderStatus.ORDER_STATUS_COMPLETED

@@ -45,7 +45,7 @@ class HotStreams:
     def __init__(self, store: EventStore, codec: EventCodec, *, capacity: int) -> None:
         self._store = store
         self._codec = codec
-        self._cache: LRUCache[str, Stream] = LRUCache(maxsize=capacity)
+        self._cache: LRUCache[str, Stream] = LRUCache(maxsize=max(1, capacity))
         self._loading: dict[str, asyncio.Task[Stream]] = {}
 
     async def load(self, name: str, decider: Decider[Any]) -> Stream:
