@@ -7,6 +7,8 @@ line, for 4 us more.
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import contextlib
 import logging
 import os
@@ -23,14 +25,21 @@ import structlog
 LogFormat = Literal["console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
+FLUSH_SECONDS = 0.02
+"""How long a line about a call may wait for others."""
+
 _Fields = MutableMapping[str, Any]
 _Render = Callable[[Any, str, _Fields], bytes]
+_call_render: _Render | None = None
+"""How lines about calls look; None where they are not logged."""
 
 
 def configure(log_format: LogFormat, level: LogLevel) -> None:
     """Set up logging for this process, once at its start; what is below ``level`` costs next to nothing."""
+    global _call_render
     number = logging.getLevelNamesMapping()[level.upper()]
     render: _Render = _json if log_format == "json" else _console
+    _call_render = render if number <= logging.INFO else None
     structlog.configure(
         processors=[_with_traceback, render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -41,6 +50,36 @@ def configure(log_format: LogFormat, level: LogLevel) -> None:
     logging.basicConfig(level=max(number, logging.WARNING) if number > logging.DEBUG else number, force=True)
     logging.getLogger().handlers[:] = [_FromLibraries()]
     logging.captureWarnings(True)
+
+
+class CallLog:
+    """Lines about calls, one each: rendered at once, written together with others of the same moment.
+
+    A server writes thousands of these a second; a system call and structlog's machinery for each would cost
+    more than the line is worth. A killed process loses those of the last ``FLUSH_SECONDS``.
+    """
+
+    def __init__(self) -> None:
+        """To be made after ``configure``, in the process that logs."""
+        self.enabled = _call_render is not None
+        self._render = _call_render or _json
+        self._lines: list[bytes] = []
+        self._out = _StandardError()
+
+    def info(self, event: str, fields: _Fields) -> None:
+        """Log a call at level info, on the event loop."""
+        if not self.enabled:
+            return
+        if not self._lines:
+            asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
+            atexit.register(self._flush)
+        fields["event"] = event
+        self._lines.append(self._render(None, "info", fields))
+
+    def _flush(self) -> None:
+        lines, self._lines = self._lines, []
+        self._out.info(b"".join(lines))
+        atexit.unregister(self._flush)
 
 
 class _StandardError:

@@ -14,7 +14,7 @@ from twofold_server.broker import hearing, nats_client
 from twofold_server.commands.bus import CommandBus, find_deciders
 from twofold_server.commands.execution import CommandExecution
 from twofold_server.commands.metrics import CommandMetrics
-from twofold_server.commands.middleware import logging_outcomes
+from twofold_server.commands.middleware import observing
 from twofold_server.commands.progress import SUBJECT as PROGRESS
 from twofold_server.commands.progress import ProjectionProgress, too_far_behind
 from twofold_server.commands.pruning import prune_for_ever
@@ -154,7 +154,7 @@ async def _start_bus(
     projections = [projection.name for context, _ in contexts for projection in context.projections]
     return CommandBus(
         execution.execute,
-        [logging_outcomes(), metrics.counting(), waiting_for_projections(progress, projections)],
+        [observing(metrics), waiting_for_projections(progress, projections)],
     )
 
 

@@ -104,7 +104,8 @@ class CommandExecution:
         if call.command.options.validate_only:
             return await self._plan(call, stream, events)
         stream.apply(events)
-        after, state = stream.version, stream.state
+        after = stream.version
+        state = stream.state if self._snapshots.due(stream.decider, before, after) else None
         append = Append(
             stream_name=stream.name,
             expected=expected(before),
@@ -119,8 +120,8 @@ class CommandExecution:
         except Unavailable:
             self._streams.evict(stream)
             raise
-        if isinstance(outcome, Appended):
-            self._snapshots.offer(stream.name, stream.decider, before, after, state)
+        if state is not None and isinstance(outcome, Appended):
+            self._snapshots.offer(stream.name, stream.decider, after, state)
         return outcome
 
     async def _plan(self, call: CommandCall, stream: Stream, events: Sequence[Message]) -> AppendOutcome:

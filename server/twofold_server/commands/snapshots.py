@@ -29,13 +29,15 @@ class Snapshots:
         self._waiting: dict[str, tuple[Decider[Any], int, Any]] = {}
         self._news = asyncio.Event()
 
-    def offer(self, stream_name: str, decider: Decider[Any], before: int, after: int, state: Any) -> None:
-        """Consider the state after a commit that took a stream from one version to another."""
+    def due(self, decider: Decider[Any], before: int, after: int) -> bool:
+        """Whether a snapshot is due when a stream goes from one version to another."""
         every = self._every if decider.snapshot_every is None else decider.snapshot_every
-        if not every or before // every == after // every:
-            return
+        return bool(every) and before // every != after // every
+
+    def offer(self, stream_name: str, decider: Decider[Any], version: int, state: Any) -> None:
+        """Take the state after a commit, to be written soon."""
         if stream_name in self._waiting or len(self._waiting) < MAX_WAITING:
-            self._waiting[stream_name] = (decider, after, state)
+            self._waiting[stream_name] = (decider, version, state)
             self._news.set()
 
     async def run(self) -> None:

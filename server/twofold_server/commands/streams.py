@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from cachetools import LRUCache
 from google.protobuf.message import Message
 
+from twofold_server.commands.lru import Lru
 from twofold_server.commands.snapshots import restore
 from twofold_server.event_store.appending import Basis
 from twofold_server.event_store.store import EventStore
@@ -21,21 +21,34 @@ _PAGE = 1000
 class Stream:
     """One aggregate in memory: its state after all events decided so far, committed or on their way."""
 
-    __slots__ = ("basis", "decider", "name", "state", "version")
+    __slots__ = ("_folded", "_unfolded", "basis", "decider", "name", "version")
 
     def __init__(self, name: str, decider: Decider[Any]) -> None:
         self.name = name
         self.decider = decider
-        self.state = decider.initial_state()
         self.version = 0
         self.basis = Basis()
+        self._folded = decider.initial_state()
+        self._unfolded: list[Message] = []
+
+    @property
+    def state(self) -> Any:
+        """The state, folded when it is asked for: many a new aggregate never is."""
+        if self._unfolded:
+            state, evolve = self._folded, self.decider.evolve
+            for event in self._unfolded:
+                state = evolve[type(event)](state, event)
+            self._folded = state
+            self._unfolded.clear()
+        return self._folded
+
+    def restore(self, state: Any, version: int) -> None:
+        """Begin with the state of a snapshot."""
+        self._folded, self.version = state, version
 
     def apply(self, events: Sequence[Message]) -> None:
-        """Evolve the state."""
-        state, evolve = self.state, self.decider.evolve
-        for event in events:
-            state = evolve[type(event)](state, event)
-        self.state = state
+        """Take in the next events."""
+        self._unfolded += events
         self.version += len(events)
 
 
@@ -45,7 +58,7 @@ class HotStreams:
     def __init__(self, store: EventStore, codec: EventCodec, *, capacity: int) -> None:
         self._store = store
         self._codec = codec
-        self._cache: LRUCache[str, Stream] = LRUCache(maxsize=max(1, capacity))
+        self._cache: Lru[Stream] = Lru(max(1, capacity))
         self._loading: dict[str, asyncio.Task[Stream]] = {}
 
     async def load(self, name: str, decider: Decider[Any]) -> Stream:
@@ -62,24 +75,24 @@ class HotStreams:
 
     def begin(self, name: str, decider: Decider[Any]) -> Stream:
         """A stream whose name was made just now, so that nothing can be stored for it."""
-        stream = self._cache[name] = Stream(name, decider)
+        stream = Stream(name, decider)
+        self._cache.put(name, stream)
         return stream
 
     def evict(self, stream: Stream) -> None:
         """Forget a state that turned out to be wrong; decisions on it are void."""
         stream.basis.broken = True
-        if self._cache.get(stream.name) is stream:
-            del self._cache[stream.name]
+        self._cache.drop(stream.name, stream)
 
     async def _load(self, name: str, decider: Decider[Any]) -> Stream:
         stream = Stream(name, decider)
         loaded = await self._store.load_stream(name, state_revision=decider.state_revision, limit=_PAGE)
         if loaded.snapshot is not None:
-            stream.state, stream.version = restore(decider, loaded.snapshot), loaded.snapshot.version
+            stream.restore(restore(decider, loaded.snapshot), loaded.snapshot.version)
         events = loaded.events
         stream.apply([self._codec.decode(event) for event in events])
         while len(events) == _PAGE:
             events = await self._store.read_stream(name, from_version=stream.version + 1, limit=_PAGE)
             stream.apply([self._codec.decode(event) for event in events])
-        self._cache[name] = stream
+        self._cache.put(name, stream)
         return stream

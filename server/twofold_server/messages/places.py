@@ -36,15 +36,15 @@ def carries_several(path: Path, names: Sequence[str]) -> Hits:
 
 
 def messages_at(message: Message, path: Path) -> Iterator[Message]:
-    """All messages at a place, through lists and maps, and those of the same type inside of them."""
-    if not path:
-        yield message
-        yield from _inside(message, message.DESCRIPTOR.full_name)
-        return
-    for field, value in message.ListFields():
-        if field.name == path[0]:
-            for child in _children(field, value):
-                yield from messages_at(child, path[1:])
+    """All messages at a place: through lists and maps, and at every depth of types that contain themselves."""
+    for each in (message, *_inside(message, message.DESCRIPTOR.full_name)):
+        if not path:
+            yield each
+            continue
+        for field, value in each.ListFields():
+            if field.name == path[0]:
+                for child in _children(field, value):
+                    yield from messages_at(child, path[1:])
 
 
 def carried(message: Message, name: str) -> Sequence[Any]:

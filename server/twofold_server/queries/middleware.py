@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import structlog
 from google.protobuf.message import Message
 
 from twofold_server.errors import TwofoldError
+from twofold_server.logs import CallLog
 from twofold_server.queries.bus import Middleware, Next
 from twofold_server.queries.call import QueryCall
 
 
 def logging_answers() -> Middleware:
-    """One line a query, below the usual level: what was asked, what came of it, how long it took."""
-    log = structlog.get_logger().bind()
+    """One line a query: what was asked, what came of it, how long it took."""
+    log = CallLog()
 
     async def log_outcome(call: QueryCall, proceed: Next) -> Message:
         started = time.perf_counter()
@@ -26,14 +26,16 @@ def logging_answers() -> Middleware:
             outcome = error.reason if isinstance(error, TwofoldError) else type(error).__name__
             raise
         finally:
-            log.debug("query", outcome=outcome, **_facts(call, started))
+            if log.enabled:
+                log.info("query", _facts(call, started, outcome))
 
     return log_outcome
 
 
-def _facts(call: QueryCall, started: float) -> dict[str, Any]:
+def _facts(call: QueryCall, started: float, outcome: str) -> dict[str, Any]:
     return {
         "method": call.contract.method,
+        "outcome": outcome,
         "correlation_id": call.correlation_id,
         "ms": round((time.perf_counter() - started) * 1000, 2),
     }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from twofold_server.errors import Overloaded
 
@@ -28,14 +27,14 @@ class Admission:
         self._max_queue_seconds = max_queue_seconds
         self._queue_age = queue_age
         self._pressure = pressure
-        self._in_flight = 0
+        self.in_flight = 0
+        """The calls in work."""
 
-    @contextmanager
-    def admitted(self, count: int = 1) -> Iterator[None]:
-        """Work on ``count`` calls inside the block; raises Overloaded instead where it is too much."""
-        if self._in_flight + count > self._max_in_flight and self._in_flight:
+    def admitted(self, count: int = 1) -> _Admitted:
+        """A block in which ``count`` calls are in work; raises Overloaded instead where it is too much."""
+        if self.in_flight + count > self._max_in_flight and self.in_flight:
             raise _overloaded(
-                "TOO_MANY_CALLS", f"the server has {self._in_flight} calls in work, which is its limit"
+                "TOO_MANY_CALLS", f"the server has {self.in_flight} calls in work, which is its limit"
             )
         age = self._queue_age()
         if age > self._max_queue_seconds:
@@ -43,11 +42,19 @@ class Admission:
         pressure = self._pressure()
         if pressure:
             raise _overloaded("READ_MODEL_BEHIND", pressure)
-        self._in_flight += count
-        try:
-            yield
-        finally:
-            self._in_flight -= count
+        return _Admitted(self, count)
+
+
+class _Admitted:
+    def __init__(self, admission: Admission, count: int) -> None:
+        self._admission = admission
+        self._count = count
+
+    def __enter__(self) -> None:
+        self._admission.in_flight += self._count
+
+    def __exit__(self, *_: object) -> None:
+        self._admission.in_flight -= self._count
 
 
 def _overloaded(reason: str, why: str) -> Overloaded:

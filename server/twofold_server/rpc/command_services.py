@@ -69,8 +69,9 @@ def command_call(
 
 
 def _hash(command: Message) -> bytes:
-    content = command.DESCRIPTOR.full_name.encode() + b"\0" + command.SerializeToString(deterministic=True)
-    return hashlib.blake2b(content, digest_size=16).digest()
+    hashed = hashlib.blake2b(command.SerializeToString(deterministic=True), digest_size=16)
+    hashed.update(command.DESCRIPTOR.full_name.encode())
+    return hashed.digest()
 
 
 def _assign_id(contract: CommandContract, command: Any) -> None:

@@ -60,21 +60,25 @@ def _check(message: Any, fields: tuple[_Ruled, ...], path: str, found: Violation
     for name, repeated, bounds, inside in fields:
         if repeated:
             for n, value in enumerate(getattr(message, name)):
-                _check_value(value, bounds, inside, f"{path}{name}[{n}]", found)
+                if bounds is None:
+                    _check(value, inside, f"{path}{name}[{n}].", found)
+                elif not _is_fine(value, *bounds):
+                    _explain(value, *bounds, f"{path}{name}[{n}]", found)
         elif message.HasField(name):
-            _check_value(getattr(message, name), bounds, inside, path + name, found)
+            value = getattr(message, name)
+            if bounds is None:
+                _check(value, inside, f"{path}{name}.", found)
+            elif not _is_fine(value, *bounds):
+                _explain(value, *bounds, path + name, found)
 
 
-def _check_value(
-    value: Any, bounds: tuple[int, int] | None, inside: tuple[_Ruled, ...], path: str, found: Violations
-) -> None:
-    if bounds:
-        _check_amount(value, *bounds, path, found)
-    else:
-        _check(value, inside, path + ".", found)
+def _is_fine(value: Any, least: int, most: int) -> bool:
+    units, nanos = value.units, value.nanos
+    within = least <= units < most or (units == most and nanos == 0)
+    return within and 0 <= nanos <= _MAX_NANOS and _is_currency(value.currency_code) is not None
 
 
-def _check_amount(value: Any, least: int, most: int, path: str, found: Violations) -> None:
+def _explain(value: Any, least: int, most: int, path: str, found: Violations) -> None:
     units, nanos = value.units, value.nanos
     if not _is_currency(value.currency_code):
         found.append((f"{path}.currency_code", "must be three capital letters (ISO 4217)"))
