@@ -41,5 +41,5 @@ def _manifests(package: str) -> Iterator[Context]:
 def _imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise StartupError(f"cannot import {name}: {error}; check TWOFOLD_CONTEXTS and PYTHONPATH") from None

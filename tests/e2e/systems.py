@@ -45,6 +45,8 @@ class System:
             "projector_address": self.projector_address,
             "nats_port": str(self.nats_port),
         } | settings
+        self.variables: dict[str, str] = {}
+        """Further environment variables of its processes."""
         self.programs: list[Program] = []
         """In the order in which they were started."""
 
@@ -77,7 +79,7 @@ class System:
     def environment(self, **settings: str) -> dict[str, str]:
         """The environment of its processes."""
         outside = {name: value for name, value in os.environ.items() if not name.startswith("TWOFOLD_")}
-        return outside | {_MARK: self._mark} | _as_variables(self._settings | settings)
+        return outside | self.variables | {_MARK: self._mark} | _as_variables(self._settings | settings)
 
     async def up(self, **settings: str) -> Program:
         """Run `twofold up` and wait until it is ready."""
