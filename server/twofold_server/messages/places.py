@@ -36,7 +36,7 @@ def carries_several(path: Path, names: Sequence[str]) -> Hits:
 
 
 def messages_at(message: Message, path: Path) -> Iterator[Message]:
-    """All messages at a place: through lists and maps, and at every depth of types that contain themselves."""
+    """All messages at a place: through lists and maps, at every depth of types that contain themselves."""
     for each in (message, *_inside(message, message.DESCRIPTOR.full_name)):
         if not path:
             yield each
