@@ -59,6 +59,17 @@ class VersionConflict(TwofoldError):
         )
 
 
+class Contention(TwofoldError):
+    """Other writers were faster each time that the command was decided."""
+
+    def __init__(self, stream_name: str, *, attempts: int) -> None:
+        super().__init__(
+            f"{stream_name} changes faster than this command could be decided, {attempts} times over; retry",
+            reason="CONTENTION",
+            metadata={"stream_name": stream_name, "attempts": str(attempts)},
+        )
+
+
 class ProjectionLag(TwofoldError):
     """The read model is behind the consistency token and the caller did not want a stale answer."""
 

@@ -13,7 +13,7 @@ from tests.unit.command_side import ORDERS, CommandSide, command_side
 from tests.unit.order_messages import ORDER, add, change, create, created, item, pay, remove, ship
 from tests.unit.stores import ControlledStore
 from twofold_server.commands.execution import ATTEMPTS, UndeclaredRejection
-from twofold_server.errors import AlreadyExists, NotFound, Rejected, VersionConflict
+from twofold_server.errors import AlreadyExists, Contention, NotFound, Rejected, VersionConflict
 from twofold_server.event_store.appending import Append, AppendOutcome
 from twofold_server.event_store.memory import MemoryEventStore
 from twofold_server.messages.tokens import token_position
@@ -190,10 +190,10 @@ class Restless(MemoryEventStore):
         return await super().append(batch)
 
 
-async def test_endless_contention_ends_as_a_conflict() -> None:
+async def test_endless_contention_is_told_after_a_bounded_number_of_attempts() -> None:
     server = command_side(store := Restless())
     await server.send(create())
-    with pytest.raises(VersionConflict):
+    with pytest.raises(Contention):
         await server.send(add("jam"))
     assert await store.stream_version(f"order-{ORDER}") == 1 + ATTEMPTS
     assert all(fact.product_id == "milk" for fact in (await server.facts(ORDER))[1:])  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ from twofold_server.commands.snapshots import Snapshots
 from twofold_server.commands.streams import HotStreams, Stream
 from twofold_server.errors import (
     AlreadyExists,
+    Contention,
     InvalidRequest,
     NotFound,
     Rejected,
@@ -70,7 +71,8 @@ class CommandExecution:
     async def execute(self, call: CommandCall) -> CommandResult:
         """Load, decide, append; decide again on conflict; reply.
 
-        Raises what the decider refuses, VersionConflict, InvalidRequest (REQUEST_ID_REUSED), Unavailable.
+        Raises what the decider refuses, VersionConflict, Contention, InvalidRequest (REQUEST_ID_REUSED) and
+        Unavailable.
         """
         decider = self._deciders[type(call.command)]
         name = f"{decider.category}-{call.aggregate_id}"
@@ -97,15 +99,12 @@ class CommandExecution:
             # 4. Another writer was faster: decide again on fresh state.
             self._streams.evict(stream)
             stream = await self._streams.load(name, decider)
-        raise VersionConflict(name, expected=stream.version, actual=await self._store.stream_version(name))
+        raise Contention(name, attempts=ATTEMPTS)
 
     async def _append(self, call: CommandCall, stream: Stream, events: Sequence[Message]) -> AppendOutcome:
-        before = stream.version
         if call.command.options.validate_only:
             return await self._plan(call, stream, events)
-        stream.apply(events)
-        after = stream.version
-        state = stream.state if self._snapshots.due(stream.decider, before, after) else None
+        before, after = stream.version, stream.version + len(events)
         append = Append(
             stream_name=stream.name,
             expected=expected(before),
@@ -115,6 +114,8 @@ class CommandExecution:
             request_id=call.request_id,
             request_hash=call.request_hash,
         )
+        stream.apply(events)
+        state = stream.state if self._snapshots.due(stream.decider, before, after) else None
         try:
             outcome = await self._writer.submit(append)
         except Unavailable:
@@ -160,9 +161,10 @@ class CommandExecution:
         return not stream.basis.broken
 
     async def _refused(self, call: CommandCall, refusal: TwofoldError) -> CommandResult:
-        stored = await self._store.find_response(call.request_id) if call.request_id else None
-        if stored is not None:
-            return _replayed(call, stored)  # it was accepted the first time
+        if call.request_id and not call.command.options.validate_only:
+            stored = await self._store.find_response(call.request_id)
+            if stored is not None:
+                return _replayed(call, stored)  # it was accepted the first time
         if isinstance(refusal, Rejected) and refusal.reason not in call.contract.rejections:
             raise UndeclaredRejection(
                 f"{call.contract.method} does not declare {refusal.reason}"

@@ -51,12 +51,22 @@ class Snapshots:
                 await self._store.write_snapshots([_snapshot(name, *each) for name, each in waiting.items()])
             except Unavailable as error:
                 log.warning("snapshots not stored", streams=len(waiting), why=error.message)
+            except Exception as error:  # a state that cannot be encoded must not end all snapshots
+                log.error("snapshots not stored", streams=len(waiting), exc_info=error)
             await asyncio.sleep(PAUSE)
 
 
-def restore(decider: Decider[Any], snapshot: Snapshot) -> Any:
-    """The state of a snapshot."""
-    return msgspec.msgpack.decode(snapshot.state, type=type(decider.initial_state()))
+def restore(decider: Decider[Any], snapshot: Snapshot) -> Any | None:
+    """The state of a snapshot; None where it has another shape than today's state."""
+    try:
+        return msgspec.msgpack.decode(snapshot.state, type=type(decider.initial_state()))
+    except msgspec.MsgspecError as error:
+        structlog.get_logger().warning(
+            "snapshot passed over; raise state_revision when a state changes",
+            stream_name=snapshot.stream_name,
+            why=str(error),
+        )
+        return None
 
 
 def _snapshot(stream_name: str, decider: Decider[Any], version: int, state: Any) -> Snapshot:

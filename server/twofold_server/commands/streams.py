@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from twofold_server.commands.lru import Lru
 from twofold_server.commands.snapshots import restore
 from twofold_server.event_store.appending import Basis
+from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.store import EventStore
 from twofold_server.messages.events import EventCodec
 from twofold_server.modelling import Decider
@@ -34,13 +35,17 @@ class Stream:
     @property
     def state(self) -> Any:
         """The state, folded when it is asked for: many a new aggregate never is."""
+        self.fold()
+        return self._folded
+
+    def fold(self) -> None:
+        """Evolve the state by the events taken in so far."""
         if self._unfolded:
             state, evolve = self._folded, self.decider.evolve
             for event in self._unfolded:
                 state = evolve[type(event)](state, event)
             self._folded = state
             self._unfolded.clear()
-        return self._folded
 
     def restore(self, state: Any, version: int) -> None:
         """Begin with the state of a snapshot."""
@@ -87,12 +92,19 @@ class HotStreams:
     async def _load(self, name: str, decider: Decider[Any]) -> Stream:
         stream = Stream(name, decider)
         loaded = await self._store.load_stream(name, state_revision=decider.state_revision, limit=_PAGE)
-        if loaded.snapshot is not None:
-            stream.restore(restore(decider, loaded.snapshot), loaded.snapshot.version)
-        events = loaded.events
-        stream.apply([self._codec.decode(event) for event in events])
+        events, snapshot = loaded.events, loaded.snapshot
+        state = restore(decider, snapshot) if snapshot is not None else None
+        if state is not None and snapshot is not None:
+            stream.restore(state, snapshot.version)
+        elif snapshot is not None:
+            events = await self._store.read_stream(name, limit=_PAGE)
+        self._fold(stream, events)
         while len(events) == _PAGE:
             events = await self._store.read_stream(name, from_version=stream.version + 1, limit=_PAGE)
-            stream.apply([self._codec.decode(event) for event in events])
+            self._fold(stream, events)
         self._cache.put(name, stream)
         return stream
+
+    def _fold(self, stream: Stream, events: Sequence[RecordedEvent]) -> None:
+        stream.apply([self._codec.decode(event) for event in events])
+        stream.fold()  # page by page, so that a long past is never in memory as a whole

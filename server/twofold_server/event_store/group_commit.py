@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, repeat
 
+import structlog
+
 from twofold_server.event_store.appending import Append, Appended, AppendOutcome, Conflict
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.store import EventStore
@@ -33,13 +35,14 @@ class CommitStatistics:
 
     def take(self) -> dict[str, float | int]:
         """What was counted since the last time."""
-        sizes, self._sizes = self._sizes or [0], []
+        sizes, self._sizes = self._sizes, []
         seconds, self._seconds = self._seconds, 0.0
+        commits = len(sizes)
         return {
-            "commits": len(sizes),
-            "mean_batch": round(sum(sizes) / len(sizes), 1),
-            "max_batch": max(sizes),
-            "mean_commit_ms": round(seconds / len(sizes) * 1000, 2),
+            "commits": commits,
+            "mean_batch": round(sum(sizes) / max(1, commits), 1),
+            "max_batch": max(sizes, default=0),
+            "mean_commit_ms": round(seconds / max(1, commits) * 1000, 2),
         }
 
 
@@ -113,10 +116,14 @@ class GroupCommit:
         finally:
             self._began = None
         self.statistics.count(len(appends), time.monotonic() - began)
+        self._tell([event for o in outcomes if isinstance(o, Appended) for event in o.events])
+        _settle(batch, iter(outcomes))
+
+    def _tell(self, events: Sequence[RecordedEvent]) -> None:
         try:
-            self._on_commit([event for o in outcomes if isinstance(o, Appended) for event in o.events])
-        finally:
-            _settle(batch, iter(outcomes))  # it is committed, even where a listener breaks
+            self._on_commit(events)
+        except Exception:  # it is committed, even where a listener breaks
+            structlog.get_logger().exception("a listener of commits failed", events=len(events))
 
 
 def _settle(batch: list[_Waiting], results: Iterator[AppendOutcome | Exception]) -> None:

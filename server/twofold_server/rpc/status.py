@@ -17,6 +17,7 @@ _CODES: dict[type[errors.TwofoldError], int] = {
     errors.AlreadyExists: code_pb2.ALREADY_EXISTS,
     errors.Rejected: code_pb2.FAILED_PRECONDITION,
     errors.VersionConflict: code_pb2.ABORTED,
+    errors.Contention: code_pb2.ABORTED,
     errors.TooLarge: code_pb2.RESOURCE_EXHAUSTED,
     errors.Overloaded: code_pb2.RESOURCE_EXHAUSTED,
     errors.ProjectionLag: code_pb2.UNAVAILABLE,
