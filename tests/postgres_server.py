@@ -51,6 +51,15 @@ class PostgresServer:
         """The SQLAlchemy URL of a database."""
         return f"postgresql+asyncpg://postgres@/{database}?host={self._folder}"
 
+    def url_by_port(self, database: str, port: int) -> str:
+        """The same through a proxy on 127.0.0.1 before the server's socket."""
+        return f"postgresql+asyncpg://postgres@127.0.0.1:{port}/{database}"
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self._folder / ".s.PGSQL.5432"
+
     def dsn(self, database: str) -> str:
         """The same for asyncpg itself."""
         return f"postgresql://postgres@/{database}?host={self._folder}"

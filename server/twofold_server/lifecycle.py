@@ -11,6 +11,7 @@ from typing import Any
 import uvloop
 
 from twofold_server import logs
+from twofold_server.database.translation import in_one_line
 from twofold_server.errors import StartupError, Unavailable
 from twofold_server.settings import Settings
 
@@ -24,7 +25,8 @@ def run_role(
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_until_signal(settings, role))
     except Unavailable as error:
-        raise StartupError(f"{error.message} ({error.__cause__})") from error
+        why = in_one_line(error.__cause__) if error.__cause__ else "it gave no reason"
+        raise StartupError(f"{error.message.partition(';')[0]}: {why}") from error
 
 
 def settle() -> None:

@@ -8,13 +8,12 @@ import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from tests.appends import append, new_append, new_event, new_id
 from tests.contract.event_stores import execute, sql_log, sqlite_url
-from tests.postgres_server import PostgresServer, postgres_server
+from tests.postgres_server import postgres_server
 from twofold_server.database import Database, open_database
 from twofold_server.errors import StartupError, Unavailable
 from twofold_server.event_store.filters import EventFilter
@@ -113,14 +112,6 @@ async def test_a_log_is_opened_whatever_characters_its_folder_has(tmp_path: Path
 
 
 # --- failures ------------------------------------------------------------------------------------
-
-
-async def end_all_connections(server: PostgresServer) -> None:
-    connection = await asyncpg.connect(server.dsn("postgres"))
-    await connection.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'test_%'"
-    )
-    await connection.close()
 
 
 async def recovers(store: SqlEventStore) -> None:
@@ -227,22 +218,6 @@ async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path, content
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
-async def test_a_cut_connection_costs_at_most_one_call(
-    store: SqlEventStore, postgres: PostgresServer
-) -> None:
-    await append(store)
-    await store.head()
-    await end_all_connections(postgres)
-    with contextlib.suppress(Unavailable):
-        await append(store, events=0)
-    with contextlib.suppress(Unavailable):
-        await store.head()
-    assert (await append(store))[0].position == 2
-    assert await store.head() == 2
-
-
-@pytest.mark.postgres
 async def test_a_server_that_is_away_is_unavailable_until_it_is_back() -> None:
     with postgres_server(started=False) as server:
         async with open_database(server.url("postgres")) as database:
@@ -255,13 +230,6 @@ async def test_a_server_that_is_away_is_unavailable_until_it_is_back() -> None:
             with server.running():
                 await recovers(store)
                 assert (await append(store))[0].position == 2
-
-
-@pytest.mark.postgres
-async def test_a_database_that_does_not_exist_is_unavailable(postgres: PostgresServer) -> None:
-    with pytest.raises(Unavailable):
-        async with sql_log(postgres.url("nothing"))():
-            pass
 
 
 @pytest.mark.postgres

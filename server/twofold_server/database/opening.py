@@ -14,6 +14,9 @@ from twofold_server.database.postgres import PostgresDatabase
 from twofold_server.database.sqlite import SqliteDatabase
 from twofold_server.errors import StartupError
 
+_POSTGRES_READERS = 4
+"""Connections to PostgreSQL for one to SQLite: they wait for the network, where SQLite's do the work."""
+
 
 @asynccontextmanager
 async def open_database(
@@ -21,9 +24,10 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """Open the database of a SQLAlchemy URL.
 
-    ``synchronous`` is SQLite's: FULL syncs each commit to disk (the log), NORMAL may lose the last ones on
-    a power cut (what can be rebuilt). ``readers`` is the number of reading connections. Raises StartupError
-    for a URL of another kind, Unavailable where the file cannot be opened.
+    ``synchronous`` is SQLite's word: FULL syncs each commit to disk (the log; on PostgreSQL, what the server
+    is set to), NORMAL may lose the last ones on a power cut (what can be rebuilt). ``readers`` is the number
+    of reading connections. Raises StartupError for a URL that cannot be right, Unavailable where the file
+    cannot be opened; PostgreSQL is first connected to by the first transaction.
     """
     database = await _open(url, synchronous=synchronous, read_only=read_only, readers=readers)
     try:
@@ -44,6 +48,9 @@ async def _open(url: str, *, synchronous: str, read_only: bool, readers: int) ->
             await database.open()
             return database
         case "postgresql+asyncpg":
-            return PostgresDatabase(url, read_only=read_only, readers=readers)
+            durable = synchronous == "FULL"
+            return PostgresDatabase(
+                parsed, read_only=read_only, readers=readers * _POSTGRES_READERS, synchronous=durable
+            )
         case other:
             raise StartupError(f"{other} is not supported; use sqlite+aiosqlite:/// or postgresql+asyncpg://")

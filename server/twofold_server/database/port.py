@@ -18,8 +18,11 @@ class Database(Protocol):
     the caller is cancelled, the work is finished all the same.
     """
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """Run work in a writing transaction and commit it; rolled back where the work raises."""
+    async def write(self, work: Callable[[Connection], T], *, patient: bool = False) -> T:
+        """Run work in a writing transaction and commit it; rolled back where the work raises.
+
+        ``patient`` work may take its time, and wait as long for locks: a migration.
+        """
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run work in a reading transaction: one snapshot."""

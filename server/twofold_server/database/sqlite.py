@@ -13,6 +13,7 @@ import aiosqlite
 from sqlalchemy import Connection, StaticPool, create_engine, event
 
 from twofold_server.database.translation import translated, unavailable
+from twofold_server.database.trouble import Trouble
 
 T = TypeVar("T")
 BUSY_TIMEOUT = 10.0
@@ -68,6 +69,7 @@ class SqliteDatabase:
         self._idle: asyncio.LifoQueue[_Thread] = asyncio.LifoQueue()
         self._reader_count = readers
         self._closed = False
+        self._trouble = Trouble()
 
     async def open(self) -> None:
         """Connect; raises Unavailable."""
@@ -86,8 +88,8 @@ class SqliteDatabase:
             self._readers.append(reader)
             self._idle.put_nowait(reader)
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        """See Database."""
+    async def write(self, work: Callable[[Connection], T], *, patient: bool = False) -> T:
+        """See Database; nothing here has a limit on its time."""
         if self._writer is None:
             raise RuntimeError("this database was opened read-only")
         return await self._transact(self._writer, work)
@@ -109,7 +111,7 @@ class SqliteDatabase:
     async def _transact(self, thread: _Thread, work: Callable[[Connection], T]) -> T:
         if self._closed:
             raise unavailable()
-        with translated():
+        with translated(), self._trouble.noticed():
             return await thread.transact(work)
 
     async def _connect(self, begin: str, *, writing: bool) -> _Thread:

@@ -23,12 +23,10 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
-    except DBAPIError as error:
-        if _is_a_mistake(error):
-            raise
-        raise unavailable() from error
-    except (PoolTimeout, OSError) as error:
-        raise unavailable() from error
+    except Exception as error:
+        if is_away(error):
+            raise unavailable() from error
+        raise
 
 
 def unavailable() -> Unavailable:
@@ -36,6 +34,20 @@ def unavailable() -> Unavailable:
     return Unavailable(
         "the database is not available at the moment; retry shortly", reason="STORE_UNAVAILABLE"
     )
+
+
+def is_away(error: Exception) -> bool:
+    """Whether an error says that the database cannot do its work now, and might later."""
+    if isinstance(error, DBAPIError):
+        return not _is_a_mistake(error)
+    return isinstance(error, PoolTimeout | OSError)
+
+
+def in_one_line(error: BaseException) -> str:
+    """What went wrong, as the driver says it: no statement, no parameters, no second line."""
+    root = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    lines = str(root.__cause__ or root).strip().splitlines()
+    return lines[0] if lines else type(root).__name__
 
 
 def _is_a_mistake(error: DBAPIError) -> bool:
