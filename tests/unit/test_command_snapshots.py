@@ -119,7 +119,9 @@ async def test_a_snapshot_holds_the_state_that_was_committed_also_after_a_confli
         await store.stored(3)
         loaded = await store.load_stream(STREAM, state_revision=order.state_revision)
         assert loaded.snapshot is not None
-        assert restore(order, loaded.snapshot).status == OrderStatus.ORDER_STATUS_SHIPPED
+        state = restore(order, loaded.snapshot)
+        assert state is not None
+        assert state.status == OrderStatus.ORDER_STATUS_SHIPPED
 
 
 async def test_a_restarted_server_goes_on_from_the_snapshot_and_the_events_after_it(store: Store) -> None:

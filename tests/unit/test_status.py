@@ -27,6 +27,7 @@ ERRORS: list[tuple[errors.TwofoldError, int]] = [
         code_pb2.FAILED_PRECONDITION,
     ),
     (errors.VersionConflict("order-1", expected=1, actual=2), code_pb2.ABORTED),
+    (errors.Contention("order-1", attempts=3), code_pb2.ABORTED),
     (errors.TooLarge("large", reason="MESSAGE_TOO_LARGE"), code_pb2.RESOURCE_EXHAUSTED),
     (errors.Overloaded("busy", reason="OVERLOADED"), code_pb2.RESOURCE_EXHAUSTED),
     (errors.ProjectionLag("orders", want=9, have=7), code_pb2.UNAVAILABLE),
