@@ -41,6 +41,7 @@ def new_append(
     basis: Basis | None = None,
     request_id: str = "",
     request_hash: bytes = b"",
+    only_check: bool = False,
 ) -> Append:
     """An append of some events; by default to whatever version the stream has."""
     return Append(
@@ -51,6 +52,7 @@ def new_append(
         basis=basis or Basis(),
         request_id=request_id,
         request_hash=request_hash,
+        only_check=only_check,
     )
 
 

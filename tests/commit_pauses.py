@@ -37,9 +37,11 @@ class CommitPauses:
     def __init__(self, operator: asyncpg.Connection) -> None:
         self._operator = operator
 
-    async def install(self) -> None:
+    @classmethod
+    async def installed(cls, operator: asyncpg.Connection) -> CommitPauses:
         """Make pauses possible; the log's tables must be there."""
-        await self._operator.execute(_INSTALL)
+        await operator.execute(_INSTALL)
+        return cls(operator)
 
     @asynccontextmanager
     async def nothing_commits(self) -> AsyncIterator[None]:

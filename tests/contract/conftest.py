@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
+from sqlalchemy import make_url
 
 from tests.contract.event_stores import Log, memory_log, postgres_url, sql_log, sqlite_url
 from tests.postgres_server import PostgresServer, postgres_server
+from tests.tcp_proxy import TcpProxy, proxy_to_socket
 from twofold_server.event_store.store import EventStore
 
 POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
@@ -49,3 +52,33 @@ async def store(log: Log) -> AsyncIterator[EventStore]:
     """An event store of each kind, on an empty log."""
     async with log() as store:
         yield store
+
+
+@pytest.fixture
+async def url(postgres: PostgresServer) -> AsyncIterator[str]:
+    """An empty database on PostgreSQL."""
+    async with postgres_url(postgres) as found:
+        yield found
+
+
+@pytest.fixture
+async def proxy(postgres: PostgresServer) -> AsyncIterator[TcpProxy]:
+    """A network before PostgreSQL."""
+    async with proxy_to_socket(postgres.socket) as found:
+        yield found
+
+
+@pytest.fixture
+def far_url(url: str, proxy: TcpProxy, postgres: PostgresServer) -> str:
+    """The same database as behind ``url``, through the proxy."""
+    return postgres.url_by_port(make_url(url).database or "", proxy.port)
+
+
+@pytest.fixture
+async def operator(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A session beside the stores in the same database."""
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+        yield connection
+    finally:
+        await connection.close()

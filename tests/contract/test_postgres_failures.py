@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -16,9 +14,9 @@ from sqlalchemy.util import await_only
 
 from tests.appends import append, new_append, new_id, recorded
 from tests.commit_pauses import CommitPauses
-from tests.contract.event_stores import postgres_url
+from tests.contract.postgres_logs import a_store, end_sessions, head_row_held, waits_for_a_lock
 from tests.postgres_server import PostgresServer, postgres_server
-from tests.tcp_proxy import TcpProxy, proxy_to_socket
+from tests.tcp_proxy import TcpProxy
 from twofold_server.database import open_database
 from twofold_server.database.postgres import PostgresDatabase
 from twofold_server.database.postgres_connections import PostgresLimits
@@ -27,71 +25,6 @@ from twofold_server.event_store.appending import Replay
 from twofold_server.event_store.sql import SqlEventStore
 
 pytestmark = pytest.mark.postgres
-
-
-@pytest.fixture
-async def url(postgres: PostgresServer) -> AsyncIterator[str]:
-    """An empty database."""
-    async with postgres_url(postgres) as found:
-        yield found
-
-
-@pytest.fixture
-async def proxy(postgres: PostgresServer) -> AsyncIterator[TcpProxy]:
-    """A network before PostgreSQL."""
-    async with proxy_to_socket(postgres.socket) as found:
-        yield found
-
-
-@pytest.fixture
-def far_url(url: str, proxy: TcpProxy, postgres: PostgresServer) -> str:
-    """The same database as behind ``url``, through the proxy."""
-    return postgres.url_by_port(make_url(url).database or "", proxy.port)
-
-
-@pytest.fixture
-async def operator(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A session beside the stores."""
-    connection = await asyncpg.connect(_dsn(url))
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-@asynccontextmanager
-async def a_store(url: str, **limits: float) -> AsyncIterator[SqlEventStore]:
-    database = PostgresDatabase(make_url(url), limits=PostgresLimits(**limits))
-    try:
-        yield await SqlEventStore.open(database)
-    finally:
-        await database.close()
-
-
-def _dsn(url: str) -> str:
-    return url.replace("+asyncpg", "")
-
-
-async def waits_for_a_lock(operator: asyncpg.Connection, count: int = 1) -> None:
-    """Wait until so many sessions wait for a lock."""
-    here = "FROM pg_stat_activity WHERE datname = current_database()"
-    while await operator.fetchval(f"SELECT count(*) {here} AND wait_event_type = 'Lock'") < count:
-        await operator.execute("SELECT pg_stat_clear_snapshot(), pg_sleep(0.01)")
-
-
-@asynccontextmanager
-async def head_row_held(operator: asyncpg.Connection) -> AsyncIterator[None]:
-    """Nothing is appended in the block: somebody else has the lock."""
-    async with operator.transaction():
-        await operator.execute("SELECT * FROM log_head FOR UPDATE")
-        yield
-
-
-async def end_sessions(operator: asyncpg.Connection) -> None:
-    """End every session of the database but this one, and wait until they are gone."""
-    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    await operator.execute(f"SELECT pg_terminate_backend(pid, 5000) {others}")
-    await asyncio.sleep(0)  # so that this event loop has read that they are closed
 
 
 async def is_unavailable(call: Any) -> float:
@@ -349,7 +282,7 @@ async def test_a_commit_whose_answer_is_lost_is_found_when_it_is_asked_for_again
 ) -> None:
     async with a_store(far_url) as store, a_store(url) as other:
         await append(store)
-        pauses = await installed(operator)
+        pauses = await CommitPauses.installed(operator)
         request = new_append("order-1", request_id=new_id(), request_hash=b"hash")
         async with pauses.nothing_commits():
             lost = asyncio.create_task(store.append([request]))
@@ -370,7 +303,7 @@ async def test_an_append_that_outlives_its_connection_is_seen_by_whoever_asks_ne
     url: str, far_url: str, proxy: TcpProxy, operator: asyncpg.Connection
 ) -> None:
     async with a_store(far_url) as store, a_store(url) as other:
-        pauses = await installed(operator)
+        pauses = await CommitPauses.installed(operator)
         request = new_append("order-1", request_id=new_id())
         async with pauses.nothing_commits():
             lost = asyncio.create_task(store.append([request]))
@@ -383,10 +316,3 @@ async def test_an_append_that_outlives_its_connection_is_seen_by_whoever_asks_ne
         assert isinstance(first, Replay)
         assert recorded(second)[0].position == 2
         await holds(store, 2)
-
-
-async def installed(operator: asyncpg.Connection) -> CommitPauses:
-    """Pauses, ready to be used."""
-    pauses = CommitPauses(operator)
-    await pauses.install()
-    return pauses

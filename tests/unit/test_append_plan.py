@@ -179,3 +179,17 @@ def test_events_are_recorded_as_they_were_to_be_written() -> None:
             new.metadata,
             99,
         )
+
+
+def test_a_check_tells_what_an_append_would_come_to_and_stores_nothing() -> None:
+    stored = StoredResponse(b"hash", b"first answer")
+    true, stale, known = (
+        new_append(events=0, expected=Exactly(version), request_id=request, only_check=True)
+        for version, request in ((3, "request-1"), (2, ""), (2, "request-2"))
+    )
+    plan = plan_append(
+        [true, stale, known], head=9, versions={"order-1": 3}, responses={"request-2": stored}, recorded_at=1
+    )
+    assert plan.outcomes == [Appended([], b"stored at 9"), Conflict(3), Replay(stored)]
+    assert (plan.head, plan.events, plan.versions, plan.responses) == (9, [], {}, {})
+    assert [append.basis.broken for append in (true, stale, known)] == [False, True, False]

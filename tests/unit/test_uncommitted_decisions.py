@@ -98,31 +98,18 @@ async def test_what_was_decided_on_events_that_then_fail_is_decided_again(
 
 
 async def test_a_refusal_is_not_told_while_another_servers_event_is_missing_from_it(
-    server: CommandSide, store: ControlledStore, monkeypatch: pytest.MonkeyPatch
+    server: CommandSide, store: ControlledStore
 ) -> None:
     """Our own uncommitted event has the version that another server's committed event took."""
     other = command_side(store)
     await server.send(create(item("tea"), item("milk")))
-
-    asked = store.stream_version
-    overtaken = False
-
-    async def stream_version(stream_name: str) -> int:
-        nonlocal overtaken
-        if not overtaken:
-            overtaken = True
-            await other.send(pay())
-            store.hold()
-            tasks.append(asyncio.create_task(server.send(add("jam"))))
-            await decided()
-        return await asked(stream_name)
-
-    tasks: list[asyncio.Task[object]] = []
-    monkeypatch.setattr(store, "stream_version", stream_version)
+    await other.send(pay())
+    store.hold()
+    adding = asyncio.create_task(server.send(add("jam")))
     shipping = asyncio.create_task(server.send(ship()))
     await store.batch_waits()
     await decided()
     store.release()
     assert (await shipping).version == 3, "it was paid, by the other server"
     with pytest.raises(Rejected, match="PAID"):
-        await tasks[0]
+        await adding

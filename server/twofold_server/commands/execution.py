@@ -28,7 +28,6 @@ from twofold_server.event_store.appending import (
     Append,
     Appended,
     AppendOutcome,
-    Conflict,
     Replay,
     StoredResponse,
 )
@@ -87,8 +86,11 @@ class CommandExecution:
             try:
                 events = _decide(call, stream)
             except _REFUSALS as refusal:
-                if await self._is_true(stream):
-                    return await self._refused(call, refusal)
+                match await self._check(call, stream):
+                    case Appended():
+                        raise _declared(call, refusal) from None
+                    case Replay(stored=stored):  # it was accepted the first time
+                        return _replayed(call, stored)
             else:
                 # 3. Append: counts at once for the next decision, and for the world after the commit.
                 match await self._append(call, stream, events):
@@ -130,8 +132,9 @@ class CommandExecution:
         receipt = Receipt(aggregate_id=call.aggregate_id, version=stream.version + len(events))
         for event in events:
             receipt.planned_events.add().Pack(event)
-        if not await self._is_true(stream):
-            return Conflict(stream.version)
+        outcome = await self._check(call, stream)
+        if not isinstance(outcome, Appended):
+            return outcome
         return Appended((), call.contract.response(receipt=receipt).SerializeToString())
 
     def _new(self, event: Message, call: CommandCall) -> NewEvent:
@@ -152,27 +155,31 @@ class CommandExecution:
         )
         return call.contract.response(receipt=receipt).SerializeToString()
 
-    async def _is_true(self, stream: Stream) -> bool:
-        """Whether all events that the state stands on are committed, and none is missing from it."""
-        # The log is asked first: an event of ours in the place of a missing one has failed by the barrier.
-        if await self._store.stream_version(stream.name) > stream.version:
-            return False
-        await self._writer.barrier()
-        return not stream.basis.broken
+    async def _check(self, call: CommandCall, stream: Stream) -> AppendOutcome:
+        """Whether what stores nothing was decided on the truth: an append of nothing, in line with others.
 
-    async def _refused(self, call: CommandCall, refusal: TwofoldError) -> CommandResult:
-        if call.request_id and not call.command.options.validate_only:
-            stored = await self._store.find_response(call.request_id)
-            if stored is not None:
-                return _replayed(call, stored)  # it was accepted the first time
-        if isinstance(refusal, Rejected) and refusal.reason not in call.contract.rejections:
-            raise UndeclaredRejection(
-                f"{call.contract.method} does not declare {refusal.reason}"
-            ) from refusal
-        raise refusal
+        It is made under the lock of the log, so nothing is on its way that the state does not know: neither
+        another server's event, nor this very request, sent before over a connection that broke.
+        """
+        check = Append(
+            stream_name=stream.name,
+            expected=expected(stream.version),
+            events=(),
+            respond=lambda position: b"",
+            basis=stream.basis,
+            request_id="" if call.command.options.validate_only else call.request_id,
+            only_check=True,
+        )
+        return await self._writer.submit(check)
 
 
 _REFUSALS = (Rejected, NotFound, AlreadyExists, VersionConflict, InvalidRequest)
+
+
+def _declared(call: CommandCall, refusal: TwofoldError) -> Exception:
+    if isinstance(refusal, Rejected) and refusal.reason not in call.contract.rejections:
+        return UndeclaredRejection(f"{call.contract.method} does not declare {refusal.reason}")
+    return refusal
 
 
 def _decide(call: CommandCall, stream: Stream) -> Sequence[Message]:

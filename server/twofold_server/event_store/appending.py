@@ -49,6 +49,8 @@ class Append(Struct, frozen=True):
     """The caller's request id, a UUID in small letters; empty: nothing is stored for a replay."""
     request_hash: bytes = b""
     """The hash of the request."""
+    only_check: bool = False
+    """Whether nothing is stored, not even the response: the outcome alone is wanted. There are no events."""
 
 
 class Appended(Struct, frozen=True):
@@ -106,7 +108,8 @@ def plan_append(
         if known is None and not append.basis.broken and holds(append.expected, actual):
             plan.outcomes.append(_accept(append, plan, actual, recorded_at))
         else:
-            append.basis.broken = True
+            if known is None or not append.only_check:
+                append.basis.broken = True
             plan.outcomes.append(Conflict(actual) if known is None else Replay(known))
     return plan
 
@@ -131,6 +134,6 @@ def _accept(append: Append, plan: AppendPlan, actual: int, recorded_at: int) -> 
         plan.events += recorded
         plan.versions[append.stream_name] = actual + len(recorded)
     response = append.respond(plan.head)
-    if append.request_id:
+    if append.request_id and not append.only_check:
         plan.responses[append.request_id] = StoredResponse(append.request_hash, response)
     return Appended(recorded, response)
