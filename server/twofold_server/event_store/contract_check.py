@@ -95,14 +95,15 @@ async def require_readable(
     await history.accept(findings.fresh)
 
 
-def every_second(tell: Progress) -> Progress:
+def every_second(tell: Progress, *, clock: Callable[[], float] = time.monotonic) -> Progress:
     """Progress that is told after a second, and then once a second."""
-    told_at = time.monotonic()
+    told_at = clock()
 
     def progress(position: int, head: int) -> None:
         nonlocal told_at
-        if time.monotonic() - told_at >= 1:
-            told_at = time.monotonic()
+        now = clock()
+        if now - told_at >= 1:
+            told_at = now
             tell(position, head)
 
     return progress
