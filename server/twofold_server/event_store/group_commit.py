@@ -7,12 +7,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, repeat
+from typing import NamedTuple
 
 import structlog
 
 from twofold_server.event_store.appending import Append, Appended, AppendOutcome, Conflict
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.store import EventStore
+
+MAX_PATIENCE = 0.01
+"""Seconds that a batch waits at most for the callers of the one before."""
+FORGOTTEN = 0.05
+"""Seconds after which those callers are not expected any more."""
 
 CommitListener = Callable[[Sequence[RecordedEvent]], None]
 """Called on the event loop with the events of each commit, in order of position; must not block."""
@@ -46,6 +52,20 @@ class CommitStatistics:
         }
 
 
+class _LastCommit(NamedTuple):
+    """What the next batch may expect."""
+
+    size: int = 1
+    began: float = 0.0
+    ended: float = 0.0
+
+    def patience(self) -> float:
+        """For how many seconds it is worth waiting for as many commands as the last batch had."""
+        if self.size < 2 or time.monotonic() - self.ended > FORGOTTEN:
+            return 0.0
+        return min(self.ended - self.began, MAX_PATIENCE)
+
+
 class GroupCommit:
     """Takes appends at any time and commits all that wait as one batch.
 
@@ -61,6 +81,8 @@ class GroupCommit:
         self._store = store
         self._linger = linger
         self._began: float | None = None
+        self._last = _LastCommit()
+        self._enough: asyncio.Future[None] | None = None
         self._max_batch = max_batch
         self._on_commit = on_commit
         self._waiting: deque[_Waiting] = deque()
@@ -70,6 +92,8 @@ class GroupCommit:
         """Queue an append; the future gives its outcome after the commit, or raises Unavailable."""
         outcome: asyncio.Future[AppendOutcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((append, outcome))
+        if self._enough is not None and len(self._waiting) >= self._last.size:
+            self._release()
         if self._writer is None:
             self._writer = asyncio.create_task(self._drain(), name="group-commit")
         return outcome
@@ -94,12 +118,33 @@ class GroupCommit:
     async def _drain(self) -> None:
         try:
             while self._waiting:
-                if self._linger:
-                    await asyncio.sleep(self._linger)
+                await self._gather()
                 batch = [self._waiting.popleft() for _ in islice(range(len(self._waiting)), self._max_batch)]
                 await self._commit(batch)
         finally:
             self._writer = None
+
+    async def _gather(self) -> None:
+        """Give the callers of the last batch time to come again, so that batches do not fall apart.
+
+        At most as long as the last commit took: who waits loses little, and a transaction shared by fifty
+        costs each of them a fraction of one shared by ten. A lone caller never waits.
+        """
+        patience = max(self._linger, self._last.patience())
+        if not patience or len(self._waiting) >= self._last.size:
+            return
+        loop = asyncio.get_running_loop()
+        self._enough = loop.create_future()
+        timer = loop.call_later(patience, self._release)
+        try:
+            await self._enough
+        finally:
+            timer.cancel()
+            self._enough = None
+
+    def _release(self) -> None:
+        if self._enough is not None and not self._enough.done():
+            self._enough.set_result(None)
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         appends = [append for append, _ in batch if append is not None]
@@ -115,6 +160,7 @@ class GroupCommit:
             return
         finally:
             self._began = None
+        self._last = _LastCommit(len(appends), began, time.monotonic())
         self.statistics.count(len(appends), time.monotonic() - began)
         self._tell([event for o in outcomes if isinstance(o, Appended) for event in o.events])
         _settle(batch, iter(outcomes))
