@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 import nats
+import pytest
 from nats.js import JetStreamContext
 
 from shop.orders.v1.query_service_pb2 import GetOrderRequest
@@ -12,6 +13,8 @@ from tests.e2e.refusals import refusal
 from tests.e2e.shop import new_id, visiting
 from tests.e2e.systems import NOT_SERVING, SERVING, System
 from tests.nats_server import NatsServer, nats_server
+
+pytestmark = pytest.mark.timeout(300)
 
 COMMANDS = "shop.orders.v1.CommandService"
 RELAY = "twofold.relay"

@@ -17,6 +17,8 @@ from tests.e2e.programs import Program
 from tests.e2e.shop import visiting
 from tests.e2e.systems import System, a_system
 
+pytestmark = pytest.mark.timeout(300)
+
 DATABASES = ("events.db", "read.db")
 ADDRESSES = {
     "command-server": "command_address",

@@ -16,6 +16,8 @@ from tests.e2e.shop import a_payment, an_order, visiting
 from tests.e2e.systems import ROLES, SERVING, UNREACHABLE, System, kill_role, role_process
 from twofold_client import ClientConfig
 
+pytestmark = pytest.mark.timeout(300)
+
 PATIENT = ClientConfig(attempts=5, timeout=30)
 
 
