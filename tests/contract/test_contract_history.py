@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from sqlalchemy import Connection
 
 from tests.appends import new_append, new_event
+from tests.contract.event_stores import execute
 from tests.protos import context_of, messages
 from twofold_server.database import Database, open_database
 from twofold_server.errors import StartupError
@@ -81,6 +82,18 @@ async def test_a_log_that_no_server_has_opened_has_no_history(database_url: str)
         assert not await ContractHistory(database).is_kept()
         await SqlEventStore.open(database)
         assert await ContractHistory(database).is_kept()
+
+
+async def test_a_log_of_before_gets_its_history_and_keeps_its_events(
+    database: Database, store: SqlEventStore
+) -> None:
+    await write(store, V1["Paid"](id="1"))
+    await execute(database, "DROP TABLE accepted_contracts")
+    await execute(database, "UPDATE log_schema SET version_num = '0001'")
+    assert not await ContractHistory(database).is_kept()
+    again = await SqlEventStore.open(database)
+    assert await ContractHistory(database).accepted() == {}
+    assert (again.log_id, await again.head()) == (store.log_id, 1)
 
 
 async def test_nothing_is_accepted_in_a_new_log(history: ContractHistory) -> None:
