@@ -25,6 +25,7 @@ def main() -> int:
     _forget_settings()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="twofold-bench-", dir=asked.data_dir) as folder:
+        Path(folder).chmod(0o711)  # PostgreSQL runs as somebody else where this is root
         run = Run(folder=Path(folder), rounds=asked.rounds, seconds=asked.seconds, full=asked.full)
         try:
             _measure(run, asked.figures or list(FIGURES), asked.json)

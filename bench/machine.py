@@ -19,6 +19,7 @@ def describe(folder: Path) -> dict[str, str]:
     packages = ("grpcio", "protobuf", "sqlalchemy", "uvloop")
     return {
         "machine": f"{os.cpu_count()} cores, {memory:.0f} GB",
+        "busy": f"{os.getloadavg()[0]:.1f} processes wanted to run before this began (load average)",
         "disk": f"a page is synced in {sync_seconds(folder) * 1e3:.2f} ms (median)",
         "software": ", ".join(
             [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from bench.figures import calls, catch_up, hot, long_log, memory, sequential, visible
+from bench.figures import calls, catch_up, hot, long_log, memory, postgres, sequential, visible
 from bench.report import Line
 from bench.run import Run
 
@@ -13,6 +13,7 @@ Measure = Callable[[Run], Sequence[Line]]
 
 FIGURES: dict[str, Measure] = {
     "calls": calls.measure,
+    "postgres": postgres.measure,
     "hot": hot.measure,
     "sequential": sequential.measure,
     "long_log": long_log.measure,

@@ -68,6 +68,7 @@ def _rates(samples: Samples) -> Iterator[Line]:
 def _ratios(samples: Samples) -> Iterator[Line]:
     for (name, in_flight), found in samples.items():
         if name != "echo":
-            under = rates(samples["echo", in_flight])
+            empty = samples["echo", in_flight]
             goal = at_least(0.75) if in_flight == MANY else None
-            yield ratio(f"{name} ÷ echo, {in_flight} in flight", rates(found), under, goal)
+            yield ratio(f"{name} ÷ echo, {in_flight} in flight", rates(found), rates(empty), goal)
+            yield ratio("… by CPU time", cpu(empty), cpu(found))
