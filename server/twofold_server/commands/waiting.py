@@ -24,8 +24,7 @@ def waiting_for_projections(progress: ProjectionProgress, projections: Collectio
         if not names or call.command.options.validate_only:
             return await proceed(call)
         _check(call, names, projections)
-        patience = min(MAX_WAIT_SECONDS, (call.time_remaining or MAX_WAIT_SECONDS) - MARGIN_SECONDS)
-        give_up = time.monotonic() + patience
+        give_up = time.monotonic() + _patience(call)
         result = await proceed(call)
         for name in names:
             if not await progress.reach(name, result.receipt.position, give_up - time.monotonic()):
@@ -33,6 +32,12 @@ def waiting_for_projections(progress: ProjectionProgress, projections: Collectio
         return result
 
     return wait
+
+
+def _patience(call: CommandCall) -> float:
+    if call.time_remaining is None:
+        return MAX_WAIT_SECONDS
+    return min(MAX_WAIT_SECONDS, call.time_remaining - MARGIN_SECONDS)
 
 
 def _check(call: CommandCall, names: Collection[str], projections: Collection[str]) -> None:

@@ -34,7 +34,8 @@ class Admission:
         """A block in which ``count`` calls are in work; raises Overloaded instead where it is too much."""
         if self.in_flight + count > self._max_in_flight and self.in_flight:
             raise _overloaded(
-                "TOO_MANY_CALLS", f"the server has {self.in_flight} calls in work, which is its limit"
+                "TOO_MANY_CALLS",
+                f"the server has {self.in_flight:,} calls in work, and its limit is {self._max_in_flight:,}",
             )
         age = self._queue_age()
         if age > self._max_queue_seconds:

@@ -14,7 +14,7 @@ from twofold_server.commands.bus import CommandBus
 from twofold_server.errors import InvalidRequest, TwofoldError
 from twofold_server.messages.contract import CommandContract
 from twofold_server.rpc.admission import Admission
-from twofold_server.rpc.call_metadata import read_metadata
+from twofold_server.rpc.call_metadata import TOKEN, read_metadata
 from twofold_server.rpc.command_services import command_call
 from twofold_server.rpc.guard import guarded_unary, unexpected_status
 from twofold_server.rpc.requests import RequestReader
@@ -53,9 +53,12 @@ class BatchService:
             batch = self._requests.read(pb.BatchExecuteRequest, content)
         metadata, time_left = read_metadata(context), context.time_remaining()
         with self._admission.admitted(len(batch.commands)):
-            # Tasks begin in order, and a stream's state is loaded once for all: so the commands on one
+            # Tasks begin in order, and streams are handed out in the order of asking: so the commands on one
             # aggregate are decided in order, although none waits for the commit of the one before.
             outcomes = await asyncio.gather(*(self._outcome(c, metadata, time_left) for c in batch.commands))
+        newest = max((outcome.receipt for outcome in outcomes), key=lambda receipt: receipt.position)
+        if newest.consistency_token:
+            context.set_trailing_metadata(((TOKEN, newest.consistency_token),))
         return pb.BatchExecuteResponse(outcomes=outcomes).SerializeToString()
 
     async def _outcome(
