@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from google.type.money_pb2 import Money
+from sqlalchemy import inspect
 
 from shop.orders.v1 import events_pb2 as facts
 from shop.orders.v1.values_pb2 import Address, OrderItem
@@ -134,17 +135,18 @@ class DictRows:
 
     def get(self, table: type[R], key: Any) -> R | None:
         """See Rows."""
-        row: R | None = self.rows.get(key)
+        row: R | None = self.rows.get((table, key))
         return row
 
     def add(self, row: Any) -> None:
         """See Rows."""
-        assert row.order_id not in self.rows
-        self.rows[row.order_id] = row
+        place = type(row), inspect(row).mapper.primary_key_from_instance(row)[0]
+        assert place not in self.rows
+        self.rows[place] = row
 
     def delete(self, row: Any) -> None:
         """See Rows."""
-        del self.rows[row.order_id]
+        del self.rows[type(row), inspect(row).mapper.primary_key_from_instance(row)[0]]
 
 
 def folded(events: Sequence[RecordedEvent]) -> dict[str, Order]:
@@ -162,4 +164,4 @@ def folded(events: Sequence[RecordedEvent]) -> dict[str, Order]:
             event.metadata,
         )
         orders_projection.handlers[type(message)](seen, rows)
-    return {key: Order.FromString(row.view) for key, row in rows.rows.items() if isinstance(row, OrderRow)}
+    return {key: Order.FromString(row.view) for (table, key), row in rows.rows.items() if table is OrderRow}

@@ -30,9 +30,11 @@ def to_nanos(money: Money) -> int:
 
 def from_nanos(currency: str, nanos: int) -> Money:
     """The amount of this many billionths; units and nanos have the same sign, as google.type.Money wants."""
-    units, rest = divmod(abs(nanos), NANOS)
-    sign = -1 if nanos < 0 else 1
-    return Money(currency_code=currency, units=sign * units, nanos=sign * rest)
+    if nanos < 0:
+        units, rest = divmod(-nanos, NANOS)
+        return Money(currency_code=currency, units=-units, nanos=-rest)
+    units, rest = divmod(nanos, NANOS)
+    return Money(currency_code=currency, units=units, nanos=rest)
 
 
 def times(price: Money, quantity: int) -> Money:
@@ -42,8 +44,9 @@ def times(price: Money, quantity: int) -> Money:
 
 def total(items: Iterable[Priced]) -> Money:
     """The sum of all amounts, in the one currency that they share; nothing at all for no items."""
-    items = list(items)
-    if not items:
-        return Money()
-    nanos = sum(to_nanos(item.unit_price) * item.quantity for item in items)
-    return from_nanos(items[0].unit_price.currency_code, nanos)
+    nanos, currency = 0, ""
+    for item in items:
+        price = item.unit_price
+        nanos += (price.units * NANOS + price.nanos) * item.quantity
+        currency = price.currency_code
+    return from_nanos(currency, nanos)

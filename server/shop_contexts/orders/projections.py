@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -17,7 +17,7 @@ from shop.orders.v1 import events_pb2 as facts
 from shop.orders.v1.values_pb2 import OrderStatus
 from shop.orders.v1.views_pb2 import Order, OrderItemView
 from shop_contexts.orders.money import times, total
-from shop_contexts.orders.tables import OrderRow
+from shop_contexts.orders.tables import CustomerRow, OrderRow
 from twofold_server.modelling import Event, Projection, Rows
 
 F = TypeVar("F", bound=Message)
@@ -110,6 +110,7 @@ def _begins(change: Change[F]) -> Callable[[Event[F], Rows], None]:
     def handle(event: Event[F], rows: Rows) -> None:
         order = Order()
         _apply(change, order, event, items=True)
+        _count(order.customer_id, rows)
         rows.add(
             OrderRow(
                 order_id=order.order_id,
@@ -122,6 +123,14 @@ def _begins(change: Change[F]) -> Callable[[Event[F], Rows], None]:
         )
 
     return handle
+
+
+def _count(customer_id: str, rows: Rows) -> None:
+    customer = rows.get(CustomerRow, customer_id)
+    if customer is None:
+        rows.add(CustomerRow(customer_id=customer_id, orders=1))
+    else:
+        customer.orders += 1
 
 
 def _changes(change: Change[F], *, items: bool = False) -> Callable[[Event[F], Rows], None]:
@@ -154,9 +163,13 @@ def _timestamp(at: datetime) -> Timestamp:
     return Timestamp(seconds=seconds, nanos=rest * 1000)
 
 
+def _customer_of(event: Event[Any]) -> str | None:
+    return event.data.customer_id if isinstance(event.data, facts.OrderCreated) else None
+
+
 orders_projection = Projection(
     name="orders",
-    tables=[OrderRow],
+    tables=[OrderRow, CustomerRow],
     handlers={
         facts.OrderCreated: _begins(created),
         facts.OrderItemAdded: _changes(item_added, items=True),
@@ -167,5 +180,5 @@ orders_projection = Projection(
         facts.OrderCompleted: _changes(completed),
         facts.OrderCancelled: _changes(cancelled),
     },
-    prefetch={OrderRow: lambda event: event.data.order_id},
+    prefetch={OrderRow: lambda event: event.data.order_id, CustomerRow: _customer_of},
 )

@@ -14,7 +14,7 @@ from shop.orders.v1.query_service_pb2 import (
     ListCustomerOrdersResponse,
 )
 from shop.orders.v1.views_pb2 import Order, OrderSummary
-from shop_contexts.orders.tables import OrderRow
+from shop_contexts.orders.tables import CustomerRow, OrderRow
 from twofold_server.modelling import CoalescedQuery, InvalidRequest, NotFound, Query, page_of
 
 _VIEWS = select(OrderRow.order_id, OrderRow.view).where(
@@ -45,7 +45,6 @@ def list_customer_orders(request: ListCustomerOrdersRequest, connection: Connect
     wanted = [OrderRow.customer_id == request.customer_id]
     if request.status:
         wanted.append(OrderRow.status == request.status)
-    count = connection.execute(select(func.count()).select_from(OrderRow).where(*wanted)).scalar_one()
     rows = connection.execute(
         select(OrderRow.created_at, OrderRow.order_id, OrderRow.view)
         .where(*wanted, *_before(page.after))
@@ -57,8 +56,16 @@ def list_customer_orders(request: ListCustomerOrdersRequest, connection: Connect
     return ListCustomerOrdersResponse(
         orders=[_summary(row.view) for row in shown],
         next_page_token=page.next_token((str(shown[-1].created_at), shown[-1].order_id)) if more else "",
-        total_size=count,
+        total_size=_count(request, connection),
     )
+
+
+def _count(request: ListCustomerOrdersRequest, connection: Connection) -> int:
+    if not request.status:
+        known = select(CustomerRow.orders).where(CustomerRow.customer_id == request.customer_id)
+        return connection.execute(known).scalar() or 0
+    among = OrderRow.customer_id == request.customer_id, OrderRow.status == request.status
+    return connection.execute(select(func.count()).select_from(OrderRow).where(*among)).scalar_one()
 
 
 def _before(keys: tuple[str, ...]) -> list[ColumnElement[bool]]:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, String, bindparam, delete, insert, inspect, select, tuple_, update
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import instance_state
 
 from twofold_server.event_store.sql.sets import is_in
 
@@ -72,13 +73,11 @@ class SessionRows:
         # Rows whose columns were set in another order, or not all of them, need a statement of their own.
         for (added, *_), rows in _grouped(((type(row), *vars(row)), row) for row in self._added.values()):
             self._insert(added, rows)
-        for changed, rows in _grouped(
-            (type(row), row) for row in self._session.dirty if self._is_current(row)
-        ):
-            self._update(changed, rows)
-
-    def _is_current(self, row: object) -> bool:
-        return self._known[_place(row)] is row
+        changed: Iterable[Any] = self._session.dirty
+        if self._deleted:
+            changed = [row for row in changed if self._known[_place(row)] is row]
+        for table, rows in _grouped((type(row), row) for row in changed):
+            self._update(table, rows)
 
     def _insert(self, table: Any, rows: Collection[Any]) -> None:
         columns = {name: key for name, key in _columns(table).items() if name in vars(next(iter(rows)))}
@@ -86,8 +85,8 @@ class SessionRows:
         self._connection.execute(insert(table.__table__), values)
 
     def _update(self, table: Any, rows: Collection[Any]) -> None:
-        untouched = set.intersection(*(inspect(row).unmodified for row in rows))
-        columns = {name: key for name, key in _columns(table).items() if name not in untouched}
+        touched = set().union(*(instance_state(row).committed_state for row in rows))
+        columns = {name: key for name, key in _columns(table).items() if name in touched}
         columns |= {
             name: _OLD_KEY + key for name, key in _columns(table).items() if name in _key_names(table)
         }
