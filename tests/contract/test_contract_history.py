@@ -18,7 +18,7 @@ from twofold_server.database import Database, open_database
 from twofold_server.errors import StartupError
 from twofold_server.event_store import contract_check
 from twofold_server.event_store.contract_check import Findings, check_contracts, require_readable
-from twofold_server.event_store.sql import SqlEventStore
+from twofold_server.event_store.sql import SqlEventStore, contracts
 from twofold_server.event_store.sql.contracts import ContractHistory
 from twofold_server.messages.contract import ContextContract
 from twofold_server.messages.descriptors import EventDescriptors
@@ -203,12 +203,16 @@ async def test_what_no_stored_event_carries_may_be_removed(
 # --- counting ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("reach", "batch"), [(20_000, 500), (7, 3), (1, 1), (1000, 2)])
+@pytest.mark.parametrize(("reach", "at_a_time"), [(20_000, 500), (7, 3), (1, 1), (1000, 2)])
 async def test_every_stored_event_is_counted_once(
-    history: ContractHistory, store: SqlEventStore, monkeypatch: pytest.MonkeyPatch, reach: int, batch: int
+    history: ContractHistory,
+    store: SqlEventStore,
+    monkeypatch: pytest.MonkeyPatch,
+    reach: int,
+    at_a_time: int,
 ) -> None:
     monkeypatch.setattr(contract_check, "REACH", reach)
-    monkeypatch.setattr(contract_check, "BATCH", batch)
+    monkeypatch.setattr(contracts, "AT_A_TIME", at_a_time)
     await start(history, today())
     for n in range(40):
         line = V1["Line"](product="tea") if n % 3 else None

@@ -125,7 +125,7 @@ def test_a_log_without_a_history_is_told(tmp_path: Path) -> None:
 
 
 def test_a_long_search_tells_how_far_it_is(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contract_check, "BATCH", 1)
+    monkeypatch.setattr(contract_check, "REACH", 1)
     monkeypatch.setattr(contracts, "every_second", lambda tell: tell)
     found = run(log, "check")
     assert found.stderr.splitlines() == [f"looked through {n} of 3 events" for n in (1, 2, 3)]

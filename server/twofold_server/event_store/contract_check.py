@@ -6,11 +6,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from twofold_server.errors import StartupError
-from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.sql.contracts import Accepted, ContractHistory
 from twofold_server.messages.compatibility import Change, changes_between, removed_event
 from twofold_server.messages.contract import ContextContract, EventContract
@@ -18,8 +18,6 @@ from twofold_server.messages.descriptors import EventDescriptors, describe
 
 REACH = 20_000
 """Positions that one read looks through."""
-BATCH = 500
-"""Events that one read brings at most."""
 Progress = Callable[[int, int], None]
 """Told after each read of stored events: the position reached, and the last one."""
 _SINGULAR = {"carry": "carries", "have": "has"}
@@ -148,26 +146,43 @@ async def _count(
     changes: Sequence[_Found], before: Mapping[str, _Events], history: ContractHistory, progress: Progress
 ) -> Counter[int]:
     """How many stored events each change hits, by the place of the change in the list."""
+    if not changes:
+        return Counter()
     counts: Counter[int] = Counter()
-    readers = {name: event for events in before.values() for name, event in events.items()}
-    types = frozenset(change.event for _, change in changes)
-    head, position = await history.head() if changes else 0, 0
+    visit = partial(_visit, _by_event(changes), _classes(before), counts)
+    head, position = await history.head(), 0
     while position < head:
         reach = min(head, position + REACH)
-        events = await history.search(position, types, to_position=reach, limit=BATCH)
-        for event in events:
-            counts.update(_hit(event, changes, readers))
-        position = events[-1].position if len(events) == BATCH else reach
+        await history.look_through(position, reach, {change.event for _, change in changes}, visit)
+        position = reach
         progress(position, head)
     return counts
 
 
-def _hit(event: RecordedEvent, changes: Sequence[_Found], readers: _Events) -> Iterator[int]:
-    kind = readers[event.type_name].message
+def _by_event(changes: Sequence[_Found]) -> Mapping[str, Sequence[tuple[int, Change]]]:
+    found: dict[str, list[tuple[int, Change]]] = {}
+    for n, (_, change) in enumerate(changes):
+        found.setdefault(change.event, []).append((n, change))
+    return found
+
+
+def _classes(before: Mapping[str, _Events]) -> Mapping[str, type[Message]]:
+    return {name: event.message for events in before.values() for name, event in events.items()}
+
+
+def _visit(
+    changes: Mapping[str, Sequence[tuple[int, Change]]],
+    classes: Mapping[str, type[Message]],
+    counts: Counter[int],
+    type_name: str,
+    revision: int,
+    data: bytes,
+) -> None:
+    kind = classes[type_name]
     try:
-        message = kind.FromString(event.data)
+        message = kind.FromString(data)
     except DecodeError:  # the former contract could not read it either: it carries nothing
         message = kind()
-    for n, (_, change) in enumerate(changes):
-        if change.event == event.type_name and change.hits(message, event.revision):
-            yield n
+    for n, change in changes[type_name]:
+        if change.hits(message, revision):
+            counts[n] += 1

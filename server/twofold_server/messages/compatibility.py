@@ -19,6 +19,7 @@ from twofold_server.messages.places import (
     carries,
     carries_several,
     carries_value,
+    inner_of,
     map_types,
     type_of,
 )
@@ -107,7 +108,7 @@ def _in_message(
 def _in_field(
     event: str, path: Path, field: FieldDescriptor, current: FieldDescriptor, around: tuple[_Pair, ...]
 ) -> Iterator[Change]:
-    old, new = _inner(field), _inner(current)
+    old, new = inner_of(field), inner_of(current)
     if old.message_type is not None and new.message_type is not None:
         inside = (*path, field.name)
         yield from _in_message(event, inside, old.message_type, new.message_type, around)
@@ -167,12 +168,6 @@ def _field_change(event: str, path: Path, field: FieldDescriptor, told: str, kin
 
 def _descriptor(event: EventContract) -> Any:
     return event.message.DESCRIPTOR
-
-
-def _inner(field: FieldDescriptor) -> FieldDescriptor:
-    """What a field holds: of a map, its value."""
-    entry = map_types(field)
-    return entry[1] if entry else field
 
 
 def _shape(field: FieldDescriptor) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -37,30 +38,38 @@ def carries_several(path: Path, names: Sequence[str]) -> Hits:
 
 def messages_at(message: Message, path: Path) -> Iterator[Message]:
     """All messages at a place: through lists and maps, at every depth of types that contain themselves."""
-    for each in (message, *_inside(message, message.DESCRIPTOR.full_name)):
+    alike = _inside(message, message.DESCRIPTOR) if _contains_itself(message.DESCRIPTOR) else ()
+    for each in (message, *alike):
         if not path:
             yield each
             continue
-        for field, value in each.ListFields():
-            if field.name == path[0]:
-                for child in _children(field, value):
-                    yield from messages_at(child, path[1:])
+        for child in carried(each, path[0]):
+            yield from messages_at(child, path[1:])
 
 
 def carried(message: Message, name: str) -> Sequence[Any]:
-    """The values of a field that a message carries; none where it was not written."""
-    for field, value in message.ListFields():
-        if field.name == name:
-            return _values(field, value)
-    return ()
+    """The values of a field that a message carries, of a map its values; none where it was not written."""
+    field: Any = message.DESCRIPTOR.fields_by_name[name]
+    value = getattr(message, name)
+    if field.is_repeated:
+        return list(value.values()) if map_types(field) else value
+    is_written = message.HasField(name) if field.has_presence else value != field.default_value
+    return (value,) if is_written else ()
 
 
+@cache
 def map_types(field: FieldDescriptor) -> tuple[FieldDescriptor, FieldDescriptor] | None:
     """The key and the value of a map field; None for any other."""
     entry = field.message_type
     if entry is None or not entry.GetOptions().map_entry:
         return None
     return entry.fields_by_name["key"], entry.fields_by_name["value"]
+
+
+def inner_of(field: FieldDescriptor) -> FieldDescriptor:
+    """What a field holds: of a map, its value."""
+    entry = map_types(field)
+    return entry[1] if entry else field
 
 
 def type_of(field: FieldDescriptor) -> str:
@@ -72,22 +81,26 @@ def type_of(field: FieldDescriptor) -> str:
     return f"repeated {word}" if field.is_repeated else word
 
 
-def _inside(message: Message, type_name: str) -> Iterator[Message]:
-    for field, value in message.ListFields():
-        for child in _children(field, value):
-            if child.DESCRIPTOR.full_name == type_name:
-                yield child
-            yield from _inside(child, type_name)
+def _inside(message: Message, wanted: Any) -> Iterator[Message]:
+    """The messages of a type anywhere inside of a message."""
+    for field, _ in message.ListFields():
+        if inner_of(field).message_type is not None:
+            for child in carried(message, field.name):
+                if child.DESCRIPTOR is wanted:
+                    yield child
+                yield from _inside(child, wanted)
 
 
-def _children(field: FieldDescriptor, value: Any) -> Sequence[Message]:
-    entry = map_types(field)
-    if (entry[1] if entry else field).message_type is None:
-        return ()
-    return _values(field, value)
-
-
-def _values(field: FieldDescriptor, value: Any) -> Sequence[Any]:
-    if map_types(field):
-        return list(value.values())
-    return value if field.is_repeated else [value]
+@cache
+def _contains_itself(wanted: Any) -> bool:
+    seen: set[str] = set()
+    left = [wanted]
+    while left:
+        for field in left.pop().fields:
+            inner = field.message_type
+            if inner is wanted:
+                return True
+            if inner is not None and inner.full_name not in seen:
+                seen.add(inner.full_name)
+                left.append(inner)
+    return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,12 +12,16 @@ from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from twofold_server.database import Database
-from twofold_server.event_store.events import RecordedEvent
-from twofold_server.event_store.filters import EventFilter
 from twofold_server.event_store.sql import read
 from twofold_server.event_store.sql.sets import is_in
 from twofold_server.event_store.sql.tables import accepted_contracts as table
+from twofold_server.event_store.sql.tables import events
 from twofold_server.messages.descriptors import EventDescriptors
+
+Visit = Callable[[str, int, bytes], None]
+"""Takes the type, the revision and the data of a stored event; may run in another thread."""
+AT_A_TIME = 500
+"""Events in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,12 @@ class ContractHistory:
         """The position of the log's last event."""
         return await self._database.read(read.read_head)
 
-    async def search(
-        self, after_position: int, type_names: frozenset[str], *, to_position: int, limit: int
-    ) -> list[RecordedEvent]:
-        """The events of some types after a position, up to and with another, in order, at most ``limit``."""
-        wanted = EventFilter(type_names=type_names)
-        return await self._database.read(
-            lambda c: read.search_events(c, after_position, wanted, to_position, limit)
+    async def look_through(
+        self, after_position: int, to_position: int, type_names: Collection[str], visit: Visit
+    ) -> None:
+        """Visit the events of some types after a position, up to and with another, a few at a time."""
+        await self._database.read(
+            partial(_look_through, after=after_position, to=to_position, type_names=type_names, visit=visit)
         )
 
 
@@ -87,3 +90,17 @@ def _accept(connection: Connection, rows: list[tuple[str, str, bytes, int]]) -> 
         upsert.on_conflict_do_update(index_elements=["package"], set_=changed),
         [dict(zip(names, row, strict=True)) for row in rows],
     )
+
+
+def _look_through(
+    connection: Connection, after: int, to: int, type_names: Collection[str], visit: Visit
+) -> None:
+    # Not whole events: millions may have to be looked through before a server can start.
+    query = (
+        select(events.c.type_name, events.c.revision, events.c.data)
+        .where(events.c.position > after, events.c.position <= to)
+        .where(is_in(connection, events.c.type_name, type_names))
+    )
+    with connection.execute(query, execution_options={"yield_per": AT_A_TIME}) as rows:
+        for type_name, revision, data in rows:
+            visit(type_name, revision, data)
