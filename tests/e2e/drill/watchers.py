@@ -77,6 +77,8 @@ async def _read_on(js: JetStreamContext, watch: Watch) -> None:
         opt_start_seq=watch.last + 1,
         ack_policy=AckPolicy.NONE,
         inactive_threshold=30,
+        # A consumer kept on disk comes back after a crash without the last of what it had delivered.
+        mem_storage=True,
     )
     subscription = await js.pull_subscribe("", stream=STREAM, config=config)
     try:
