@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -52,14 +52,25 @@ def database_url(file: Path) -> str:
     return f"sqlite+aiosqlite:///{file}"
 
 
-def new_orders(log_id: str, order_ids: Iterable[str]) -> Iterator[Append]:
-    """What the command server appends for CreateOrder, with random request ids."""
+def random_id() -> str:
+    """An id as most callers make them, which falls anywhere into an index."""
+    return str(uuid.uuid4())
+
+
+def ordered_id() -> str:
+    """An id as twofold_client makes them, which falls at the end of an index."""
+    return str(uuid7())
+
+
+def new_orders(
+    log_id: str, order_ids: Iterable[str], *, request_id: Callable[[], str] = random_id
+) -> Iterator[Append]:
+    """What the command server appends for CreateOrder."""
     for order_id in order_ids:
-        yield _new_order(log_id, order_id)
+        yield _new_order(log_id, order_id, request_id())
 
 
-def _new_order(log_id: str, order_id: str) -> Append:
-    request_id = str(uuid.uuid4())
+def _new_order(log_id: str, order_id: str, request_id: str) -> Append:
     event = NewEvent(
         event_id=str(uuid7()),
         type_name=OrderCreated.DESCRIPTOR.full_name,

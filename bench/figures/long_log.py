@@ -1,21 +1,20 @@
 """Appending to a log that has many events, beside appending to an empty one.
 
 In process, without gRPC and NATS, so that nothing hides the database: SQLite synced at each commit, 50 new
-orders a transaction, each with an event, a random request id and an answer. The empty log is a new one in
-each round.
+orders a transaction, each with an event, a request id and an answer. The empty log is a new one each time.
+Request ids are random, as most callers make them; and in order of time, as twofold_client makes them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from uuid_utils import uuid7
-
-from bench.filling import database_url, fill, in_batches, new_orders
+from bench.filling import database_url, fill, in_batches, new_orders, ordered_id, random_id
 from bench.report import Line, at_least, number, ratio
 from bench.run import Run
 from bench.turns import in_turns
@@ -25,7 +24,7 @@ from twofold_server.event_store.sql import SqlEventStore
 EVENTS, EVENTS_FULL = 200_000, 5_000_000
 """In the log before anything is measured."""
 WARM, APPENDS = 2_000, 20_000
-"""In each round: not measured, so that caches are filled, and measured."""
+"""Each time: not measured, so that caches are filled, and measured."""
 BATCH = 50
 """Appends in one transaction."""
 
@@ -41,38 +40,41 @@ class Appended:
 
 
 def measure(run: Run) -> Sequence[Line]:
-    """Both rates, and their ratio."""
+    """The rates, and their ratios."""
     count = EVENTS_FULL if run.full else EVENTS
     filled = run.new_folder() / "events.db"
     run.say(f"filling a log with {count:,} events")
     fill(database_url(filled), count)
-    samples = in_turns(
-        run,
-        {
-            "an empty log": lambda: append_to(run.new_folder() / "events.db"),
-            f"a log of {number(count)} events": lambda: append_to(filled),
-        },
-    )
-    empty, full = ([each.rate for each in found] for found in samples.values())
-    return [
-        *(
-            Line(what=f"to {name}", rounds=[f.rate for f in found], unit="/s", cpu=[f.cpu for f in found])
-            for name, found in samples.items()
-        ),
-        ratio(f"{number(count)} events ÷ empty", full, empty, at_least(0.9)),
-    ]
+    kinds = {"random ids": random_id, "ordered ids": ordered_id}
+    measured = {
+        (log, kind): partial(append_to, file, request_id)
+        for kind, request_id in kinds.items()
+        for log, file in (("empty", lambda: run.new_folder() / "events.db"), ("full", lambda: filled))
+    }
+    return list(_lines(in_turns(run, measured), f"{number(count)} events"))
 
 
-def append_to(file: Path) -> Appended:
+def _lines(samples: dict[tuple[str, str], list[Appended]], full: str) -> Iterator[Line]:
+    for (log, kind), found in samples.items():
+        what = f"to {full if log == 'full' else 'an empty log'}, {kind}"
+        yield Line(what=what, rounds=[f.rate for f in found], unit="/s", cpu=[f.cpu for f in found])
+    for kind in ("random ids", "ordered ids"):
+        over, under = samples["full", kind], samples["empty", kind]
+        what, goal = f"{full} ÷ empty, {kind}", at_least(0.9)
+        yield ratio(what, [f.rate for f in over], [f.rate for f in under], goal)
+        yield ratio("… by CPU time", [f.cpu for f in under], [f.cpu for f in over])
+
+
+def append_to(file: Callable[[], Path], request_id: Callable[[], str]) -> Appended:
     """Append new orders to the log in a file, as fast as one writer can."""
-    return asyncio.run(_append_to(file))
+    return asyncio.run(_append_to(file(), request_id))
 
 
-async def _append_to(file: Path) -> Appended:
+async def _append_to(file: Path, request_id: Callable[[], str]) -> Appended:
     async with open_database(database_url(file)) as database:
         store = await SqlEventStore.open(database)
-        orders = new_orders(store.log_id, (str(uuid7()) for _ in range(WARM + APPENDS)))
-        batches = list(in_batches(orders, BATCH))
+        order_ids = (ordered_id() for _ in range(WARM + APPENDS))
+        batches = list(in_batches(new_orders(store.log_id, order_ids, request_id=request_id), BATCH))
         for batch in batches[: WARM // BATCH]:
             await store.append(batch)
         began, used = time.perf_counter(), time.process_time()
