@@ -122,35 +122,6 @@ async def test_a_cancelled_caller_leaves_its_append_which_is_committed_whole() -
     assert writer.told == [[1], [2, 3, 4]]
 
 
-async def test_a_barrier_is_passed_when_everything_before_it_is_committed() -> None:
-    store = ControlledStore()
-    writer = Writer(store)
-    store.hold()
-    append = writer.submit(new_append())
-    await store.batch_waits()
-    barrier = asyncio.create_task(writer.barrier())
-    await asyncio.sleep(0)
-    assert not barrier.done()
-    store.release()
-    await barrier
-    assert append.done()
-
-
-async def test_a_barrier_is_passed_when_everything_before_it_has_failed() -> None:
-    store = ControlledStore()
-    writer = Writer(store)
-    store.failures.append(AWAY)
-    append = writer.submit(new_append())
-    await writer.barrier()
-    assert append.exception() is AWAY
-
-
-async def test_a_barrier_before_an_idle_writer_is_no_wait() -> None:
-    store = ControlledStore()
-    await Writer(store).barrier()
-    assert store.batches == []
-
-
 async def test_close_waits_until_everything_is_committed() -> None:
     store = ControlledStore()
     writer = Writer(store, max_batch=2)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice, repeat
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import structlog
 
-from twofold_server.event_store.appending import Append, Appended, AppendOutcome, Conflict
+from twofold_server.event_store.appending import Append, Appended, AppendOutcome
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.store import EventStore
 
@@ -23,8 +23,8 @@ FORGOTTEN = 0.05
 CommitListener = Callable[[Sequence[RecordedEvent]], None]
 """Called on the event loop with the events of each commit, in order of position; must not block."""
 
-_Waiting = tuple[Append | None, asyncio.Future[AppendOutcome]]
-"""An append and where its outcome goes; None is a barrier."""
+_Waiting = tuple[Append, asyncio.Future[AppendOutcome]]
+"""An append and where its outcome goes."""
 
 
 class CommitStatistics:
@@ -76,13 +76,14 @@ class GroupCommit:
     def __init__(
         self, store: EventStore, *, max_batch: int, on_commit: CommitListener, linger: float = 0.0
     ) -> None:
-        """``linger`` is how many seconds the first of a batch waits for others; 0 suits most disks."""
+        """``linger`` is how many seconds a batch that is not full waits for more; 0 suits most disks."""
         self.statistics = CommitStatistics()
         self._store = store
         self._linger = linger
         self._began: float | None = None
         self._last = _LastCommit()
         self._enough: asyncio.Future[None] | None = None
+        self._wanted = 1
         self._max_batch = max_batch
         self._on_commit = on_commit
         self._waiting: deque[_Waiting] = deque()
@@ -92,7 +93,7 @@ class GroupCommit:
         """Queue an append; the future gives its outcome after the commit, or raises Unavailable."""
         outcome: asyncio.Future[AppendOutcome] = asyncio.get_running_loop().create_future()
         self._waiting.append((append, outcome))
-        if self._enough is not None and len(self._waiting) >= self._last.size:
+        if self._enough is not None and len(self._waiting) >= self._wanted:
             self._release()
         if self._writer is None:
             self._writer = asyncio.create_task(self._drain(), name="group-commit")
@@ -102,13 +103,6 @@ class GroupCommit:
     def queue_age(self) -> float:
         """For how many seconds the batch under way has been; 0 while nothing waits behind it."""
         return time.monotonic() - self._began if self._waiting and self._began is not None else 0.0
-
-    async def barrier(self) -> None:
-        """Wait until everything that was submitted before is committed, or has failed."""
-        if self._writer is not None:
-            passed: asyncio.Future[AppendOutcome] = asyncio.get_running_loop().create_future()
-            self._waiting.append((None, passed))
-            await passed
 
     async def close(self) -> None:
         """Wait until everything that was submitted is committed."""
@@ -131,7 +125,8 @@ class GroupCommit:
         costs each of them a fraction of one shared by ten. A lone caller never waits.
         """
         patience = max(self._linger, self._last.patience())
-        if not patience or len(self._waiting) >= self._last.size:
+        self._wanted = self._max_batch if self._linger else min(self._last.size, self._max_batch)
+        if not patience or len(self._waiting) >= self._wanted:
             return
         loop = asyncio.get_running_loop()
         self._enough = loop.create_future()
@@ -147,23 +142,23 @@ class GroupCommit:
             self._enough.set_result(None)
 
     async def _commit(self, batch: list[_Waiting]) -> None:
-        appends = [append for append, _ in batch if append is not None]
+        appends = [append for append, _ in batch]
         self._began = began = time.monotonic()
         try:
-            outcomes = await self._store.append(appends) if appends else []
+            outcomes = await self._store.append(appends)
         except Exception as error:
             # Whether it was written is open when a connection breaks while committing; either way nobody
             # may build on these decisions any more.
             for append in appends:
                 append.basis.broken = True
-            _settle(batch, repeat(error))
+            _settle(batch, [error] * len(batch))
             return
         finally:
             self._began = None
         self._last = _LastCommit(len(appends), began, time.monotonic())
         self.statistics.count(len(appends), time.monotonic() - began)
         self._tell([event for o in outcomes if isinstance(o, Appended) for event in o.events])
-        _settle(batch, iter(outcomes))
+        _settle(batch, outcomes)
 
     def _tell(self, events: Sequence[RecordedEvent]) -> None:
         try:
@@ -172,16 +167,11 @@ class GroupCommit:
             structlog.get_logger().exception("a listener of commits failed", events=len(events))
 
 
-def _settle(batch: list[_Waiting], results: Iterator[AppendOutcome | Exception]) -> None:
-    for append, future in batch:
-        result = next(results) if append is not None else _PASSED
+def _settle(batch: list[_Waiting], results: Sequence[AppendOutcome | Exception]) -> None:
+    for (_, future), result in zip(batch, results, strict=True):
         if future.done():  # its caller was cancelled
             continue
         if isinstance(result, Exception):
             future.set_exception(result)
         else:
             future.set_result(result)
-
-
-_PASSED = Conflict(0)
-"""What a barrier gets; nobody looks at it."""
