@@ -70,6 +70,10 @@ async def start(history: ContractHistory, *contexts: ContextContract) -> None:
     await require_readable(contexts, history, progress=NONE)
 
 
+def kept(package: str, content: bytes, *, context: str = "toy.v1") -> EventDescriptors:
+    return EventDescriptors(package, content, context)
+
+
 def told(findings: Findings) -> list[str]:
     return [str(each) for each in findings.breaks]
 
@@ -102,22 +106,29 @@ async def test_nothing_is_accepted_in_a_new_log(history: ContractHistory) -> Non
 
 
 async def test_what_is_accepted_comes_back_as_it_was(history: ContractHistory) -> None:
-    one, other = EventDescriptors("toy.v1", b"\x00\xff one"), EventDescriptors("toy.v2", b"")
+    one, other = kept("toy.v1", b"\x00\xff one"), kept("toy.v2", b"", context="toy.v1")
     before = time.time_ns() // 1000
     await history.accept([one, other])
     after = time.time_ns() // 1000
     accepted = await history.accepted()
     assert {name: each.hash for name, each in accepted.items()} == {"toy.v1": one.hash, "toy.v2": other.hash}
     assert all(before <= each.accepted_at <= after for each in accepted.values())
+    assert {name: each.context for name, each in accepted.items()} == {"toy.v1": "toy.v1", "toy.v2": "toy.v1"}
     assert await history.descriptors(["toy.v1", "nothing.v1"]) == {"toy.v1": one}
 
 
 async def test_the_newest_takes_the_place_of_the_one_before(history: ContractHistory) -> None:
-    await history.accept([EventDescriptors("toy.v1", b"one"), EventDescriptors("toy.v2", b"stays")])
-    newest = EventDescriptors("toy.v1", b"two")
+    await history.accept([kept("toy.v1", b"one"), kept("toy.v2", b"stays")])
+    newest = kept("toy.v1", b"two")
     await history.accept([newest])
     assert (await history.accepted())["toy.v1"].hash == newest.hash
     assert (await history.descriptors(["toy.v2"]))["toy.v2"].content == b"stays"
+
+
+async def test_what_is_forgotten_is_gone(history: ContractHistory) -> None:
+    await history.accept([kept("toy.v1", b"one"), kept("toy.v2", b"two"), kept("toy.v3", b"three")])
+    await history.accept([], forget=["toy.v1", "toy.v3"])
+    assert (await history.accepted()).keys() == {"toy.v2"}
 
 
 async def test_servers_that_start_together_do_not_fail(database_url: str, history: ContractHistory) -> None:
@@ -302,6 +313,29 @@ async def test_a_renamed_package_is_refused_until_upcasters_lead_to_it(
     assert told(await check_contracts([context_of(list(v2.values()), *ways, package="toy.v2")], history)) == [
         "field 2 (place) of toy.v1.Placed was removed; 1 stored event carries it"
     ]
+
+
+async def test_upcasters_from_a_former_package_cannot_just_go(
+    history: ContractHistory, store: SqlEventStore
+) -> None:
+    renamed = today(package="toy.v2")
+    v2 = {name.rpartition(".")[2]: event.message for name, event in renamed.events.items()}
+    ways = [
+        Upcaster(event=V1["Placed"], revision=1, upcast=lambda _: v2["Placed"](), into=v2["Placed"]),
+        Upcaster(event=V1["Paid"], revision=1, upcast=lambda _: v2["Paid"](), into=v2["Paid"]),
+    ]
+    await start(history, context_of(list(v2.values()), *ways, package="toy.v2"))
+    await write(store, V1["Placed"](id="1"))
+    with pytest.raises(
+        StartupError, match=r"event toy\.v1\.Placed was removed, .*; 1 stored event has this type"
+    ):
+        await start(history, renamed)
+    await start(history, context_of(list(v2.values()), ways[0], package="toy.v2"))  # nothing was Paid
+    findings = await check_contracts([renamed], history)
+    assert len(findings.breaks) == 1
+    await contract_check.accept(findings, history)
+    await start(history, renamed)
+    assert (await history.accepted()).keys() == {"toy.v2"}
 
 
 async def test_a_context_that_is_not_loaded_is_left_alone(

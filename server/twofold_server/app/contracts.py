@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 from twofold_server.contexts import discover
 from twofold_server.database import open_database
 from twofold_server.errors import StartupError, Unavailable
+from twofold_server.event_store import contract_check
 from twofold_server.event_store.contract_check import Break, Findings, check_contracts, every_second
 from twofold_server.event_store.sql import SqlEventStore
 from twofold_server.event_store.sql.contracts import ContractHistory
@@ -55,7 +56,7 @@ async def _check(settings: Settings, tell: Callable[[Findings], None]) -> int:
 async def _accept(settings: Settings) -> int:
     async with _history(settings, read_only=False) as history:
         findings = await _find(settings, history)
-        await history.accept(findings.fresh)
+        await contract_check.accept(findings, history)
     _tell(findings)
     typer.echo("accepted")
     return 0

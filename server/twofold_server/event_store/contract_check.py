@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from google.protobuf.message import DecodeError, Message
@@ -54,6 +54,15 @@ class Findings:
         """What is new or changed since it was accepted last."""
         return [each for each in self.today.values() if _is_fresh(each, self.accepted)]
 
+    @property
+    def dropped(self) -> set[str]:
+        """Former packages that a loaded context used to read, and reads no more."""
+        return {
+            package
+            for package, former in self.accepted.items()
+            if package not in self.today and former.context in self.today
+        }
+
 
 async def check_contracts(
     contexts: Sequence[ContextContract],
@@ -66,19 +75,11 @@ async def check_contracts(
     Nothing changed: one short read. Else stored events are looked through, in batches, where a change may
     break them. The contract of a context that is not loaded is left alone.
     """
-    today, accepted = describe(contexts), await history.accepted()
-    fresh = {package for package, each in today.items() if _is_fresh(each, accepted)}
-    if not fresh:
-        return Findings(today, accepted, ())
-    gone = accepted.keys() - today.keys() if fresh - accepted.keys() else set()
-    former = await history.descriptors((fresh & accepted.keys()) | gone)
-    before = {package: each.events() for package, each in former.items()}
-    now = {package: today[package].events() for package in fresh}
-    changes = list(_changes(before, now, new=fresh - accepted.keys()))
+    found = Findings(describe(contexts), await history.accepted(), ())
+    changes, before = await _changes_of(found, history)
     counts = await _count(changes, before, history, progress)
-    return Findings(
-        today, accepted, [Break(p, c, counts[n]) for n, (p, c) in enumerate(changes) if counts[n]]
-    )
+    breaks = [Break(*change, counts[n]) for n, change in enumerate(changes) if counts[n]]
+    return replace(found, breaks=breaks)
 
 
 async def require_readable(
@@ -90,7 +91,12 @@ async def require_readable(
         first, *others = findings.breaks
         more = f" (and {len(others)} more like this)" if others else ""
         raise StartupError(f"the contract breaks stored events: {first}{more}; run `twofold contracts check`")
-    await history.accept(findings.fresh)
+    await accept(findings, history)
+
+
+async def accept(findings: Findings, history: ContractHistory) -> None:
+    """Take today's contract as the log's."""
+    await history.accept(findings.fresh, forget=findings.dropped)
 
 
 def every_second(tell: Progress, *, clock: Callable[[], float] = time.monotonic) -> Progress:
@@ -113,7 +119,24 @@ _Found = tuple[str, Change]
 
 
 def _is_fresh(each: EventDescriptors, accepted: Mapping[str, Accepted]) -> bool:
-    return each.package not in accepted or accepted[each.package].hash != each.hash
+    former = accepted.get(each.package)
+    return former is None or (former.hash, former.context) != (each.hash, each.context)
+
+
+async def _changes_of(
+    found: Findings, history: ContractHistory
+) -> tuple[Sequence[_Found], Mapping[str, _Events]]:
+    """What may break stored events, and the former events of the packages in question."""
+    today, accepted = found.today, found.accepted
+    fresh = {each.package for each in found.fresh}
+    new = fresh - accepted.keys()
+    missing = (accepted.keys() - today.keys()) if new else found.dropped
+    asked = (fresh & accepted.keys()) | missing
+    if not asked:
+        return (), {}
+    before = {package: each.events() for package, each in (await history.descriptors(asked)).items()}
+    now = {package: today[package].events() for package in fresh} | {package: {} for package in found.dropped}
+    return list(_changes(before, now, new)), before
 
 
 def _changes(before: Mapping[str, _Events], now: Mapping[str, _Events], new: set[str]) -> Iterator[_Found]:

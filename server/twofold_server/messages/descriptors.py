@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -28,6 +28,8 @@ class EventDescriptors:
     content: bytes
     """A FileDescriptorSet of the events and all types that they use, dependencies first; without comments,
     services, reserved names, and options but ``twofold.v1.event``."""
+    context: str
+    """The package of the context that reads them: their own, or one whose upcasters lead away from them."""
 
     @cached_property
     def hash(self) -> str:
@@ -45,25 +47,31 @@ class EventDescriptors:
         return {event.type_name: event for event in found if event is not None}
 
 
-def describe(contexts: Collection[ContextContract]) -> Mapping[str, EventDescriptors]:
+def describe(contexts: Iterable[ContextContract]) -> Mapping[str, EventDescriptors]:
     """By package, all events that can be read: today's, and the former ones that upcasters lead away from."""
-    types: dict[str, type[Message]] = {}
+    readers: dict[str, str] = {}
+    found: dict[str, dict[str, type[Message]]] = {}
     for context in contexts:
-        types |= {name: event.message for name, event in context.events.items()}
-        types |= {upcaster.event.DESCRIPTOR.full_name: upcaster.event for upcaster in context.upcasters}
-    packages = {message.DESCRIPTOR.file.package for message in types.values()}
-    packages |= {context.package for context in contexts}
+        readers[context.package] = context.package
+        found.setdefault(context.package, {})
+        former = [upcaster.event for upcaster in context.upcasters]
+        for message in (*(event.message for event in context.events.values()), *former):
+            package = message.DESCRIPTOR.file.package
+            readers.setdefault(package, context.package)
+            found.setdefault(package, {})[message.DESCRIPTOR.full_name] = message
     return {
-        package: describe_events(package, (m for m in types.values() if m.DESCRIPTOR.file.package == package))
-        for package in sorted(packages)
+        package: describe_events(package, found[package].values(), context=readers[package])
+        for package in sorted(found)
     }
 
 
-def describe_events(package: str, events: Iterable[type[Message]]) -> EventDescriptors:
-    """The descriptors of the events of one package."""
+def describe_events(
+    package: str, events: Iterable[type[Message]], *, context: str | None = None
+) -> EventDescriptors:
+    """The descriptors of the events of one package; ``context`` reads them, by default their own."""
     kept = _with_all_used(event.DESCRIPTOR for event in events)
     files = FileDescriptorSet(file=_in_order({each.file.name: each.file for each in kept.values()}, kept))
-    return EventDescriptors(package, files.SerializeToString(deterministic=True))
+    return EventDescriptors(package, files.SerializeToString(deterministic=True), context or package)
 
 
 def _with_all_used(types: Iterable[_Type]) -> dict[str, _Type]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from sqlalchemy import Connection, inspect, select
+from sqlalchemy import Connection, delete, inspect, select
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -30,6 +30,8 @@ class Accepted:
 
     hash: str
     """The hash of its descriptors."""
+    context: str
+    """The context that read them; see EventDescriptors."""
     accepted_at: int
     """When, in microseconds since 1970 UTC."""
 
@@ -52,11 +54,10 @@ class ContractHistory:
         """The accepted descriptors of some packages."""
         return await self._database.read(partial(_descriptors, packages=packages))
 
-    async def accept(self, contracts: Iterable[EventDescriptors]) -> None:
-        """Replace the descriptors of these packages."""
-        rows = [(each.package, each.hash, each.content, time.time_ns() // 1000) for each in contracts]
-        if rows:
-            await self._database.write(partial(_accept, rows=rows))
+    async def accept(self, contracts: Collection[EventDescriptors], *, forget: Collection[str] = ()) -> None:
+        """Replace the descriptors of these packages, and forget those of others."""
+        if contracts or forget:
+            await self._database.write(partial(_accept, contracts=contracts, forget=forget))
 
     async def head(self) -> int:
         """The position of the log's last event."""
@@ -72,24 +73,35 @@ class ContractHistory:
 
 
 def _accepted(connection: Connection) -> dict[str, Accepted]:
-    rows = connection.execute(select(table.c.package, table.c.hash, table.c.accepted_at))
-    return {package: Accepted(digest, at) for package, digest, at in rows}
+    columns = (table.c.package, table.c.hash, table.c.context, table.c.accepted_at)
+    return {package: Accepted(*version) for package, *version in connection.execute(select(*columns))}
 
 
 def _descriptors(connection: Connection, packages: Collection[str]) -> dict[str, EventDescriptors]:
-    wanted = select(table.c.package, table.c.descriptors).where(is_in(connection, table.c.package, packages))
-    return {package: EventDescriptors(package, content) for package, content in connection.execute(wanted)}
+    columns = (table.c.package, table.c.descriptors, table.c.context)
+    wanted = select(*columns).where(is_in(connection, table.c.package, packages))
+    return {row.package: EventDescriptors(*row) for row in connection.execute(wanted)}
 
 
-def _accept(connection: Connection, rows: list[tuple[str, str, bytes, int]]) -> None:
+def _accept(connection: Connection, contracts: Collection[EventDescriptors], forget: Collection[str]) -> None:
+    if forget:
+        connection.execute(delete(table).where(is_in(connection, table.c.package, forget)))
     # Two servers may start at the same moment: an upsert, so that neither fails.
     upsert = (sqlite_insert if connection.dialect.name == "sqlite" else postgres_insert)(table)
-    changed = {name: upsert.excluded[name] for name in ("hash", "descriptors", "accepted_at")}
-    names = table.columns.keys()
-    connection.execute(
-        upsert.on_conflict_do_update(index_elements=["package"], set_=changed),
-        [dict(zip(names, row, strict=True)) for row in rows],
-    )
+    changed = {c.name: upsert.excluded[c.name] for c in table.columns if not c.primary_key}
+    now = time.time_ns() // 1000
+    rows = [
+        {
+            "package": each.package,
+            "hash": each.hash,
+            "descriptors": each.content,
+            "context": each.context,
+            "accepted_at": now,
+        }
+        for each in contracts
+    ]
+    if rows:
+        connection.execute(upsert.on_conflict_do_update(index_elements=["package"], set_=changed), rows)
 
 
 def _look_through(

@@ -68,6 +68,7 @@ accepted_contracts = Table(
     Column("package", String(255), primary_key=True),
     Column("hash", String(64), nullable=False),
     Column("descriptors", LargeBinary, nullable=False),
+    Column("context", String(255), nullable=False),
     Column("accepted_at", BigInteger, nullable=False),
 )
 """The descriptors of the events of each proto package, as of the last start that accepted them."""

@@ -14,5 +14,6 @@ def upgrade() -> None:
         sa.Column("package", sa.String(255), primary_key=True),
         sa.Column("hash", sa.String(64), nullable=False),
         sa.Column("descriptors", sa.LargeBinary, nullable=False),
+        sa.Column("context", sa.String(255), nullable=False),
         sa.Column("accepted_at", sa.BigInteger, nullable=False),
     )
