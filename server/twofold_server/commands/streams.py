@@ -111,12 +111,12 @@ class HotStreams:
         waiting = self._waiting[name]
         try:
             stream = await self._load(name, decider)
-            self._cache.put(name, stream)
-            self._in_use[name] = stream
             while waiting:
                 for turn in _taken(waiting):
                     turn.set_result(stream)
                 await asyncio.sleep(0)  # until they have decided, whoever else comes waits behind them
+                if waiting and stream.basis.broken:
+                    stream = await self._load(name, decider)
         except Exception as error:
             for turn in _taken(waiting):
                 turn.set_exception(error)
@@ -136,6 +136,8 @@ class HotStreams:
         while len(events) == _PAGE:
             events = await self._store.read_stream(name, from_version=stream.version + 1, limit=_PAGE)
             self._fold(stream, events)
+        self._cache.put(name, stream)
+        self._in_use[name] = stream
         return stream
 
     def _fold(self, stream: Stream, events: Sequence[RecordedEvent]) -> None:
