@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -13,6 +14,8 @@ from twofold_server.event_store.snapshots import Snapshot
 from twofold_server.event_store.store import EventStore
 from twofold_server.modelling import Decider
 
+BATCH = 500
+"""Snapshots that are written together at most: commands wait while a transaction writes."""
 PAUSE = 0.05
 """Seconds between two writes: snapshots wait so that commands do not wait for them."""
 MAX_WAITING = 10_000
@@ -40,13 +43,19 @@ class Snapshots:
             self._waiting[stream_name] = (decider, version, state)
             self._news.set()
 
+    def _take(self) -> dict[str, tuple[Decider[Any], int, Any]]:
+        taken = {name: self._waiting.pop(name) for name in list(islice(self._waiting, BATCH))}
+        if self._waiting:
+            self._news.set()
+        return taken
+
     async def run(self) -> None:
         """Write for ever; cancel it to stop."""
         log = structlog.get_logger().bind()
         while True:
             await self._news.wait()
             self._news.clear()
-            waiting, self._waiting = self._waiting, {}
+            waiting = self._take()
             try:
                 await self._store.write_snapshots([_snapshot(name, *each) for name, each in waiting.items()])
             except Unavailable as error:
