@@ -78,6 +78,7 @@ class SessionRows:
             changed = [row for row in changed if self._known[_place(row)] is row]
         for table, rows in _grouped((type(row), row) for row in changed):
             self._update(table, rows)
+        self._session.close()  # lets go of the rows, which otherwise wait for the garbage collector
 
     def _insert(self, table: Any, rows: Collection[Any]) -> None:
         columns = {name: key for name, key in _columns(table).items() if name in vars(next(iter(rows)))}
