@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, NonNegativeInt, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from twofold_server.errors import StartupError
@@ -72,7 +73,7 @@ class Settings(BaseSettings):
     """Commands, or queries, that one server works on at a time; more are refused as RESOURCE_EXHAUSTED."""
     max_queue_seconds: float = Field(default=5, gt=0)
     """Seconds that a commit may take before new commands are refused as RESOURCE_EXHAUSTED."""
-    max_projection_lag: dict[str, int] = Field(default_factory=dict)
+    max_projection_lag: Annotated[dict[str, NonNegativeInt], NoDecode] = Field(default_factory=dict)
     """Back-pressure: commands are refused while a projection is further behind the log than this many
     events, as JSON, for example {"orders": 50000}. Default: none."""
     commit_linger: float = Field(default=0, ge=0, le=1)
@@ -92,6 +93,16 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @field_validator("max_projection_lag", mode="before")
+    @classmethod
+    def _parse(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError('must be JSON, for example {"orders": 50000}') from None
 
     @field_validator("contexts")
     @classmethod
@@ -135,11 +146,13 @@ class Settings(BaseSettings):
     def as_environment(self) -> dict[str, str]:
         """The environment variables that give another process the same settings."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
-        return {
-            _PREFIX + name.upper(): ",".join(value) if isinstance(value, tuple) else str(value)
-            for name, value in values.items()
-            if value is not None
-        }
+        return {_PREFIX + name.upper(): _as_text(v) for name, v in values.items() if v is not None}
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 def load_settings(**flags: Any) -> Settings:

@@ -23,6 +23,7 @@ from twofold_server.commands.streams import HotStreams
 from twofold_server.commands.waiting import waiting_for_projections
 from twofold_server.contexts import Found, discover
 from twofold_server.database import open_database
+from twofold_server.errors import StartupError
 from twofold_server.event_store.contract_check import every_second, require_readable
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.feed import Feed
@@ -55,6 +56,7 @@ async def command_server(settings: Settings, stop: asyncio.Event) -> None:
     # What is wrong with a context is told before anything is opened.
     codec = EventCodec(contract for _, contract in contexts)
     find_deciders(contexts)
+    _check_limits(settings, contexts)
     health = Health()
     async with AsyncExitStack() as stack:
         store = await _open_log(stack, settings, contexts)
@@ -90,6 +92,19 @@ async def command_server(settings: Settings, stop: asyncio.Event) -> None:
         )
         await health.set(services, True)
         await until(stop, "command-server", address)
+
+
+def _check_limits(settings: Settings, contexts: Sequence[Found]) -> None:
+    there_are = _projections(contexts)
+    for name in settings.max_projection_lag:
+        if name not in there_are:
+            raise StartupError(
+                f"TWOFOLD_MAX_PROJECTION_LAG names the projection {name}; there are {', '.join(there_are)}"
+            )
+
+
+def _projections(contexts: Sequence[Found]) -> list[str]:
+    return sorted(projection.name for context, _ in contexts for projection in context.projections)
 
 
 async def _open_log(stack: AsyncExitStack, settings: Settings, contexts: Sequence[Found]) -> EventStore:
@@ -151,10 +166,9 @@ async def _start_bus(
     )
     metrics = CommandMetrics(writer.statistics)
     await stack.enter_async_context(running(metrics.run()))
-    projections = [projection.name for context, _ in contexts for projection in context.projections]
     return CommandBus(
         execution.execute,
-        [observing(metrics), waiting_for_projections(progress, projections)],
+        [observing(metrics), waiting_for_projections(progress, _projections(contexts))],
     )
 
 
