@@ -28,7 +28,10 @@ class _CommentedReflection(reflection.aio.ReflectionServicer):  # type: ignore[m
         return self._with_comments(super()._file_by_filename(request, filename))
 
     def _file_containing_symbol(self, request: Any, fully_qualified_name: str) -> Any:
-        return self._with_comments(super()._file_containing_symbol(request, fully_qualified_name))
+        found = super()._file_containing_symbol(request, fully_qualified_name)
+        if found.HasField("error_response"):  # the pool finds no methods, but their services
+            found = super()._file_containing_symbol(request, fully_qualified_name.rpartition(".")[0])
+        return self._with_comments(found)
 
     def _file_containing_extension(self, request: Any, containing_type: str, extension_number: int) -> Any:
         return self._with_comments(
