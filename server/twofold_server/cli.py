@@ -157,6 +157,37 @@ def contracts_accept(
     _run("twofold_server.app.contracts:accept", dict(locals()))
 
 
+relay = typer.Typer(no_args_is_help=True, help="The stream in NATS, as the relay fills it.")
+app.add_typer(relay, name="relay")
+
+
+@relay.command("reseed")
+def relay_reseed(
+    from_position: Annotated[
+        int,
+        typer.Option("--from", help="The first log position that the stream is to hold.", metavar="N", min=1),
+    ],
+    data_dir: DataDir = None,
+    event_database_url: EventDatabaseUrl = None,
+    nats_url: NatsUrl = None,
+    nats_port: NatsPort = None,
+    log_format: LogFormat = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete the stream of events in NATS, and fill it again with the log from position N on.
+
+    Safe beside running command servers: they take commands all the while, and whoever is faster, one of
+    them or this command, fills the stream; each position is stored once, in order. Without command servers
+    this command fills it alone. Returns when the stream is level with the log.
+
+    The consumers of the stream are deleted with it. Projectors make theirs again, and read from the command
+    server what the stream does not hold; other consumers have to be made again by their owners.
+    """
+    flags = {name: value for name, value in locals().items() if name not in ("from_position", "yes")}
+    how = "reseed_at_once" if yes else "reseed_if_confirmed"
+    _run(f"twofold_server.app.relay:{how}", flags | {"relay_from_position": from_position})
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

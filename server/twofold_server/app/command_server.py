@@ -9,7 +9,7 @@ from functools import partial
 
 import structlog
 
-from twofold_server.app.parts import proto_packages, running, server_config, until
+from twofold_server.app.parts import proto_packages, relay_config, running, server_config, until
 from twofold_server.broker import hearing, nats_client
 from twofold_server.commands.bus import CommandBus, find_deciders
 from twofold_server.commands.execution import CommandExecution
@@ -33,7 +33,6 @@ from twofold_server.event_store.sql.contracts import ContractHistory
 from twofold_server.event_store.store import EventStore
 from twofold_server.locking import lock_data_dir
 from twofold_server.messages.events import EventCodec
-from twofold_server.publishing.config import RelayConfig
 from twofold_server.publishing.relay import Relay
 from twofold_server.publishing.subjects import HEAD
 from twofold_server.rpc import batch_service, event_service
@@ -126,13 +125,11 @@ def _tell_progress(position: int, head: int) -> None:
 
 async def _start_relay(stack: AsyncExitStack, settings: Settings, store: EventStore, health: Health) -> Relay:
     health.report(RELAY_HEALTH, False)
-    config = RelayConfig(
-        servers=settings.nats_servers,
-        replicas=settings.nats_replicas,
-        max_age_seconds=settings.nats_max_age_days * 86_400,
-        from_position=settings.relay_from_position,
+    relay = Relay(
+        store=store,
+        config=relay_config(settings),
+        on_change=lambda serves: health.report(RELAY_HEALTH, serves),
     )
-    relay = Relay(store=store, config=config, on_change=lambda serves: health.report(RELAY_HEALTH, serves))
     await stack.enter_async_context(running(relay.run(), before_end=relay.drained))
     return relay
 

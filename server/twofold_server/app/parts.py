@@ -13,6 +13,7 @@ import structlog
 
 from twofold_server.lifecycle import settle
 from twofold_server.messages.contract import ContextContract
+from twofold_server.publishing.config import RelayConfig
 from twofold_server.rpc.health import Health
 from twofold_server.rpc.server import ServerConfig
 from twofold_server.settings import Settings
@@ -100,4 +101,14 @@ def server_config(settings: Settings, address: str) -> ServerConfig:
         max_message_bytes=settings.max_message_bytes,
         drain_seconds=settings.drain_seconds,
         reuse_port=settings.reuse_port,
+    )
+
+
+def relay_config(settings: Settings) -> RelayConfig:
+    """How the relay works."""
+    return RelayConfig(
+        servers=settings.nats_servers,
+        replicas=settings.nats_replicas,
+        max_age_seconds=settings.nats_max_age_days * 86_400,
+        from_position=settings.relay_from_position,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from nats.js import JetStreamContext
@@ -44,22 +45,37 @@ class EventStream:
 
     async def ensure(self) -> None:
         """Create the stream, or bring what may be changed of it up to date."""
-        wanted: dict[str, object] = {
+        wanted = self._wanted()
+        try:
+            config = (await self._js.stream_info(STREAM)).config
+        except NotFoundError:
+            await self._create()
+            return
+        if any(getattr(config, name) != value for name, value in wanted.items()):
+            await self._js.update_stream(config, **wanted)
+
+    async def recreate(self) -> None:
+        """Delete the stream with all its consumers, and create it from the configured position on."""
+        while True:
+            with contextlib.suppress(NotFoundError):
+                await self._js.delete_stream(STREAM)
+            await self._create()
+            # A relay at work may have missed it too, and been faster with another beginning.
+            config = (await self._js.stream_info(STREAM)).config
+            if (config.first_seq or 1) == self._config.from_position:
+                return
+
+    def _wanted(self) -> dict[str, object]:
+        """What may be changed of a stream later."""
+        return {
             "num_replicas": self._config.replicas,
             "max_age": self._config.max_age_seconds,
             "duplicate_window": _DUPLICATE_WINDOW_SECONDS,
             "allow_direct": True,
             "allow_atomic": True,
         }
-        try:
-            config = (await self._js.stream_info(STREAM)).config
-        except NotFoundError:
-            await self._create(wanted)
-            return
-        if any(getattr(config, name) != value for name, value in wanted.items()):
-            await self._js.update_stream(config, **wanted)
 
-    async def _create(self, wanted: dict[str, object]) -> None:
+    async def _create(self) -> None:
         # Sequence and position are the same number, so that a consumer can be started at a position.
         first = min(self._config.from_position, await self._store.head() + 1)
         try:
@@ -72,7 +88,7 @@ class EventStream:
                     deny_delete=True,
                     first_seq=first,
                 ),
-                **wanted,
+                **self._wanted(),
             )
         except BadRequestError as error:
             if error.err_code != _NAME_IN_USE:  # else another relay was faster

@@ -175,9 +175,7 @@ class Drill:
             for task in watching:
                 assert not task.done(), task.exception()
         finally:
-            for task in watching:
-                task.cancel()
-            await asyncio.gather(*watching, return_exceptions=True)
+            await _cancel(watching)
 
     async def _quiet(self) -> list[Fact]:
         await self._pause_commits(0, 0)
@@ -197,6 +195,14 @@ class Drill:
         async with nats_connection(self._cluster.nats.url) as client:
             state = (await client.jetstream(timeout=10).stream_info(STREAM)).state
         return int(state.messages)
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    """End tasks; the client of NATS swallows a cancellation now and then."""
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=1)
 
 
 @asynccontextmanager

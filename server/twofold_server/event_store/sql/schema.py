@@ -24,9 +24,7 @@ def migrate(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     script = ScriptDirectory.from_config(config)
-    current = MigrationContext.configure(
-        connection, opts={"version_table": _VERSION_TABLE}
-    ).get_current_revision()
+    current = _current(connection)
     if current == script.get_current_head():
         return
     if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
@@ -36,3 +34,19 @@ def migrate(connection: Connection) -> None:
     config.attributes["connection"] = connection
     config.attributes["version_table"] = _VERSION_TABLE
     command.upgrade(config, "head")
+
+
+def require_current(connection: Connection) -> None:
+    """Raise StartupError where there is no log, or one of another schema than this version's."""
+    current = _current(connection)
+    if current is None:
+        raise StartupError("the event database holds no log; start a command server first")
+    if current != ScriptDirectory(str(_MIGRATIONS)).get_current_head():
+        raise StartupError(
+            f"the event database has schema {current}; start a command server of this version first"
+        )
+
+
+def _current(connection: Connection) -> str | None:
+    context = MigrationContext.configure(connection, opts={"version_table": _VERSION_TABLE})
+    return context.get_current_revision()
