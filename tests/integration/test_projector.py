@@ -236,6 +236,18 @@ async def test_a_consumer_that_is_deleted_is_made_anew(world: World) -> None:
         await is_hinted(world)
 
 
+async def test_a_long_absence_is_made_good_from_nats_alone(world: World) -> None:
+    async with world.projector():
+        await world.commands.happens(10)
+        await world.becomes_level()
+    await world.commands.happens(1500)
+    await world.commands.relay.drained()
+    await world.commands.stop_service()
+    async with world.projector() as projector:
+        await world.becomes_level()
+        assert projector.trouble == ""
+
+
 async def test_a_broker_that_restarts_is_enough_to_go_on(world: World) -> None:
     async with world.projector():
         await world.commands.happens(50)

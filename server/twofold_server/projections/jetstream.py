@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 
 import nats.errors
 from nats.aio.client import Client
-from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from twofold_server.event_store.events import RecordedEvent
+from twofold_server.projections.pull import Pull
 
 Decode = Callable[[Mapping[str, str] | None, bytes], RecordedEvent | None]
 """From a message's headers and data to its event; None where it does not hold one."""
@@ -19,7 +18,6 @@ Decode = Callable[[Mapping[str, str] | None, bytes], RecordedEvent | None]
 AWAY_SECONDS = 0.25
 """The pause before the next look while the broker is away."""
 _INACTIVE_SECONDS = 60.0
-_API_SECONDS = 1.0
 
 
 class JetStreamHints:
@@ -40,14 +38,12 @@ class JetStreamHints:
     ) -> None:
         """``source_of`` gives the header ``ce-source`` of the events of a log, from its id."""
         self._client = client
-        self._jetstream = client.jetstream(timeout=_API_SECONDS)
         self._stream = stream
         self._decode = decode
         self._source_of = source_of
         self._batch = batch
         self._source = ""
-        self._consumer: JetStreamContext.PullSubscription | None = None
-        self._name = ""
+        self._pull: Pull | None = None
         self._reach = 0
         self._trouble = ""
 
@@ -69,9 +65,10 @@ class JetStreamHints:
         try:
             if not self._client.is_connected:
                 raise nats.errors.ConnectionReconnectingError
-            if self._consumer is None or self._reach < 0 or self._reach > after:
-                await self._subscribe(after)
-            events = await self._fetch(timeout)
+            pull = self._pull
+            if pull is None or self._reach < 0 or self._reach > after:
+                pull = await self._begin_after(after)
+            events = await self._fetch(pull, timeout)
         except (nats.errors.Error, TimeoutError) as error:
             self._trouble = f"JetStream: {str(error) or type(error).__name__}"
             self.reset()
@@ -82,22 +79,14 @@ class JetStreamHints:
 
     async def close(self) -> None:
         """See Hints."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is None or not self._client.is_connected:
-            return
-        with contextlib.suppress(nats.errors.Error, TimeoutError):  # else it expires by itself
-            await consumer.unsubscribe()
-            await self._jetstream.delete_consumer(self._stream, self._name)
+        pull, self._pull = self._pull, None
+        if pull is not None:
+            await pull.close()
 
-    async def _fetch(self, timeout: float) -> Sequence[RecordedEvent]:
-        assert self._consumer is not None
-        try:
-            messages = await self._consumer.fetch(self._batch, timeout)
-        except TimeoutError:  # nats.errors.TimeoutError is one: there was nothing
-            return ()
+    async def _fetch(self, pull: Pull, timeout: float) -> Sequence[RecordedEvent]:
         found = [
             event
-            for message in messages
+            for message in await pull.next(timeout)
             if (message.headers or {}).get("ce-source") == self._source
             and (event := self._decode(message.headers, message.data)) is not None
         ]
@@ -105,16 +94,16 @@ class JetStreamHints:
             self._reach = found[-1].position
         return found
 
-    async def _subscribe(self, after: int) -> None:
+    async def _begin_after(self, position: int) -> Pull:
         await self.close()
         config = ConsumerConfig(
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=after + 1,
+            opt_start_seq=position + 1,
             ack_policy=AckPolicy.NONE,
             inactive_threshold=_INACTIVE_SECONDS,
             mem_storage=True,
             num_replicas=1,
         )
-        self._consumer = await self._jetstream.pull_subscribe("", stream=self._stream, config=config)
-        self._name = config.name or ""
-        self._reach = after
+        self._pull = await Pull.open(self._client, self._stream, config, batch=self._batch)
+        self._reach = position
+        return self._pull
