@@ -360,6 +360,12 @@ async def test_metadata_that_the_log_cannot_keep_is_refused(shop: Shop, key: str
         assert await wrong(call) == [key]
 
 
+async def test_waiting_for_a_projection_that_does_not_exist_is_refused(shop: Shop) -> None:
+    async with nothing_changes(shop):
+        call = shop.commands.CreateOrder(an_order(options=CommandOptions(wait_for=["ordes"])))
+        assert await wrong(call, "UNKNOWN_PROJECTION") == ["options.wait_for"]
+
+
 # --- tokens --------------------------------------------------------------------------------------
 
 

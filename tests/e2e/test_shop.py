@@ -166,6 +166,14 @@ async def test_the_consistency_token_comes_back_and_is_taken_as_metadata(system:
         assert said(await query.trailing_metadata(), TOKEN) == info.consistency_token
 
 
+async def test_a_receipt_can_wait_until_the_order_can_be_read(shop: Shop, system: System) -> None:
+    async with grpc.aio.insecure_channel(system.query_address) as channel:
+        get_order = QueryServiceStub(channel).GetOrder  # of no session: it knows of no token
+        for _ in range(20):
+            order_id = await shop.create(options=CommandOptions(wait_for=["orders"]))
+            assert (await get_order(GetOrderRequest(order_id=order_id))).order.version == 1
+
+
 async def test_a_command_can_be_tried_out(shop: Shop) -> None:
     order_id = await shop.create()
     before = await shop.head()

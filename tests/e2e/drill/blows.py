@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Iterator
+
+import psutil
 
 from tests.e2e.conditions import until
 from tests.e2e.programs import Program
@@ -41,7 +44,7 @@ class Running:
         """Kill one role."""
         process = await until(lambda: role_process(self.up, role), f"{role} is there")
         self._hit_at_start = "ready" not in self.up.out
-        process.kill()
+        _kill(process)
 
     async def kill_up(self) -> None:
         """Kill `up`, and with it everything."""
@@ -51,8 +54,8 @@ class Running:
 
     async def kill_all(self) -> None:
         """Kill every process at once."""
-        for process in [*self.up.children()]:
-            process.kill()
+        for process in self.up.children():
+            _kill(process)
         await self.kill_up()
 
     async def recovered(self) -> None:
@@ -68,6 +71,11 @@ class Running:
             if await self.system.health(role, service) != SERVING:
                 return False
         return True
+
+
+def _kill(process: psutil.Process) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself just now
+        process.kill()
 
 
 Blow = tuple[str, Callable[[], Awaitable[None]]]

@@ -22,6 +22,6 @@ class Scale:
     """Reads that must not be stale."""
 
 
-SCALE = Scale(24, 12, 300, 2000) if FULL else Scale(3, 6, 60, 200)
+SCALE = Scale(24, 12, 1500, 2000) if FULL else Scale(3, 6, 300, 200)
 SECONDS = 3000 if FULL else 240
 """What a drill may take in all."""

@@ -13,10 +13,11 @@ import pytest
 from google.protobuf.message import Message
 
 from shop.orders.v1 import events_pb2 as facts
-from shop_contexts.orders.tables import OrderRow
+from shop_contexts.orders.projections import orders_projection
 from tests.e2e.drill.audit import Findings, audit_log, audit_watch
+from tests.e2e.drill.folds import columns_of, folded
 from tests.e2e.drill.journal import Journal
-from tests.e2e.drill.read_model import audit_read_model, folded
+from tests.e2e.drill.read_model import audit_read_model
 from tests.e2e.drill.watchers import Watch
 from tests.e2e.shop import item
 from twofold.v1.command_pb2 import Receipt
@@ -165,12 +166,13 @@ def test_a_read_model_that_is_not_the_fold_is_found(tmp_path: Path, damage: str,
 
 
 def fill(database: Path, log: Log) -> None:
-    columns = [column.name for column in OrderRow.__table__.columns]
     with closing(sqlite3.connect(database)) as connection:
-        connection.execute(f"CREATE TABLE orders ({', '.join(columns)})")
         connection.execute("CREATE TABLE projection_checkpoints (projection, position)")
         connection.execute("INSERT INTO projection_checkpoints VALUES ('orders', ?)", [len(log)])
-        for row in folded(log):
-            values = [getattr(row, name) for name in columns]
-            connection.execute(f"INSERT INTO orders VALUES ({', '.join('?' * len(values))})", values)
+        for table in orders_projection.tables:
+            columns = columns_of(table)
+            connection.execute(f"CREATE TABLE {table.__tablename__} ({', '.join(columns)})")
+            for row in folded(log)[table.__tablename__].values():
+                marks = ", ".join("?" * len(columns))
+                connection.execute(f"INSERT INTO {table.__tablename__} VALUES ({marks})", row)
         connection.commit()

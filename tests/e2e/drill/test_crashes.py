@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.cluster.importer import Importer
 from tests.e2e.conditions import until
 from tests.e2e.drill.audit import Findings, audit_database, audit_log, audit_stream, audit_watch
 from tests.e2e.drill.blows import Blow, Running, blows
@@ -23,6 +24,7 @@ from tests.e2e.drill.scale import SCALE, SECONDS
 from tests.e2e.drill.watchers import Watch, nats_connection, watch_log, watch_stream
 from tests.e2e.shop import Shop, an_order, visiting
 from tests.e2e.systems import System, a_system
+from twofold.v1.batch_service_pb2_grpc import BatchServiceStub
 from twofold.v1.recorded_event_pb2 import RecordedEvent
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(SECONDS)]
@@ -77,7 +79,8 @@ class Drill:
         shared = [await self._share(shop) for _ in range(SHARED_ORDERS)]
         stop = asyncio.Event()
         callers = [Caller(shop, self.journal, shared=shared, seed=n) for n in range(SCALE.callers)]
-        async with _failing_together(*(caller.run(stop) for caller in callers)):
+        importer = Importer(shop.client.stub(BatchServiceStub), self.journal, orders=2, seed=SCALE.callers)
+        async with _failing_together(importer.run(stop), *(caller.run(stop) for caller in callers)):
             try:
                 yield
             finally:
