@@ -96,6 +96,7 @@ class ProjectionLoop:
         log_id = found.log_id if found is not None else await self._ask_log_id()
         await self._fold.take_over(log_id)
         self._hints.follow(log_id)
+        self._logger.info("projection taken over", position=self._fold.position)
 
     async def _ask_log_id(self) -> str:
         async with aclosing(self._log.read(0, limit=1)) as batches:
@@ -106,7 +107,9 @@ class ProjectionLoop:
         before = self._fold.position
         events = await self._hints.next(before, self._pace.silence)
         await self._apply(gapless(events, after=before))
-        hole = any(event.position > self._fold.position for event in events)
+        reach = max((event.position for event in events), default=0)
+        self._head = max(self._head, reach)
+        hole = reach > self._fold.position
         if events and not hole:
             return
         if await self._look_at_log():
@@ -144,7 +147,7 @@ class ProjectionLoop:
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
-            await asyncio.wait([work])
+            await asyncio.gather(work, return_exceptions=True)
             raise
         self._failures = 0
         self._sure_at = time.monotonic()
