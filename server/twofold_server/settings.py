@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     """Seconds that a commit waits for more commands to join; 0 suits disks that sync in less than 5 ms."""
     max_batch: int = Field(default=500, ge=1, le=10_000)
     """Commands that one transaction of the log takes at most."""
-    stream_cache: int = Field(default=20_000, ge=0)
+    stream_cache: int = Field(default=10_000, ge=0)
     """Aggregates whose state a command server keeps in memory; a small one takes about 2 KB."""
     snapshot_every: int = Field(default=100, ge=0)
     """Events of an aggregate after which its state is stored, so that it loads fast; 0 is never."""

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import aiosqlite
 from sqlalchemy import Connection, StaticPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
 from twofold_server.database.translation import translated, unavailable
 from twofold_server.database.trouble import Trouble
@@ -48,7 +49,7 @@ class _Thread(aiosqlite.Connection):
         return engine.connect()
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
-        with self._sqlalchemy.begin():
+        with _as_sqlalchemy_would(), self._sqlalchemy.begin():
             return work(self._sqlalchemy)
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
@@ -147,4 +148,4 @@ class _as_sqlalchemy_would:  # noqa: N801 - reads as a phrase
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, sqlite3.Error):
-            raise OSError(str(error)) from error
+            raise DBAPIError.instance(None, None, error, sqlite3.Error) from error

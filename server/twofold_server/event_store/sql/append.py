@@ -50,7 +50,7 @@ class Appender:
 
     def append(self, connection: Connection, batch: Sequence[Append]) -> list[AppendOutcome]:
         """Append a batch; one outcome for each, in order."""
-        head = self._lock_head.execute(connection).scalar_one()
+        head = self._lock_head.fetch(connection)[0][0]
         recorded_at = time.time_ns() // 1000
         plan = plan_append(
             batch,
@@ -63,20 +63,19 @@ class Appender:
         return plan.outcomes
 
     def _versions(self, connection: Connection, names: Iterable[str]) -> dict[str, int]:
-        found = self._find_versions.execute(connection, wanted=self._values.bind(names))
-        return {row.stream_name: row.version for row in found}
+        return dict(self._find_versions.fetch(connection, wanted=self._values.bind(names)))
 
     def _responses(self, connection: Connection, request_ids: list[str]) -> dict[str, StoredResponse]:
         if not request_ids:
             return {}
-        found = self._find_responses.execute(connection, wanted=self._values.bind(request_ids))
-        return {row.request_id: StoredResponse(row.request_hash, row.response) for row in found}
+        found = self._find_responses.fetch(connection, wanted=self._values.bind(request_ids))
+        return {key: StoredResponse(request_hash, response) for key, request_hash, response in found}
 
     def _write(self, connection: Connection, plan: AppendPlan, recorded_at: int) -> None:
         if plan.events:
             self._insert_events.execute(connection, [_event_row(e) for e in plan.events])
             self._upsert_streams.execute(connection, list(plan.versions.items()))
-            self._move_head.execute(connection, head=plan.head)
+            self._move_head.fetch(connection, head=plan.head)
         if plan.responses:
             self._insert_responses.execute(
                 connection,

@@ -29,8 +29,15 @@ class Prepared:
 
     def execute(self, connection: Connection, **parameters: Any) -> CursorResult[Any]:
         """Execute with named parameters."""
+        return connection.exec_driver_sql(self._text, self._values(parameters))
+
+    def fetch(self, connection: Connection, **parameters: Any) -> Sequence[Any]:
+        """Execute with named parameters; the rows as tuples."""
+        return _fetch(connection, self._text, self._values(parameters))
+
+    def _values(self, parameters: dict[str, Any]) -> tuple[Any, ...]:
         values = self._constants | parameters
-        return connection.exec_driver_sql(self._text, tuple(values[name] for name in self._order))
+        return tuple(values[name] for name in self._order)
 
 
 class PreparedInsert:
@@ -45,8 +52,17 @@ class PreparedInsert:
         for count, text in self._texts.items():
             while len(rows) - done >= count:
                 chunk = rows[done : done + count]
-                connection.exec_driver_sql(text, tuple(chain.from_iterable(chunk)))
+                _fetch(connection, text, tuple(chain.from_iterable(chunk)))
                 done += count
+
+
+def _fetch(connection: Connection, text: str, values: tuple[Any, ...]) -> Sequence[Any]:
+    if connection.dialect.name == "sqlite":
+        # Straight to the driver: SQLAlchemy's handling of a result costs more than SQLite's work on it.
+        raw: Any = connection.connection.driver_connection
+        return raw.execute(text, values).fetchall()  # type: ignore[no-any-return]
+    result = connection.exec_driver_sql(text, values)
+    return result.all() if result.returns_rows else ()
 
 
 def _insert_text(statement: Insert, dialect: Dialect, count: int) -> str:
