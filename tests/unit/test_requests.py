@@ -23,7 +23,7 @@ from tests.unit.order_messages import (
     ship,
 )
 from twofold.v1.command_pb2 import CommandOptions
-from twofold.v1.event_service_pb2 import ReadEventsRequest
+from twofold.v1.event_service_pb2 import ReadEventsRequest, ReadStreamRequest
 from twofold.v1.reading_pb2 import ReadOptions
 from twofold_server.errors import InvalidRequest, TooLarge
 from twofold_server.rpc.requests import RequestReader
@@ -258,3 +258,16 @@ def test_a_field_that_the_server_does_not_know_is_refused(
     error = refusal(reader, content)
     assert error.reason == "UNKNOWN_FIELD"
     assert [found for found, _ in error.violations] == [path]
+
+
+def test_the_character_that_no_database_can_hold_is_refused_wherever_it_stands(reader: RequestReader) -> None:
+    order = create(item("tea"), item("te\0a"), order_id=ORDER)
+    order.shipping_address.recipient = "\0"
+    order.options.expected_version = 0  # has a byte of this kind, and is fine
+    told = refusal(reader, order)
+    assert [field for field, _ in told.violations] == ["items[1].product_id", "shipping_address.recipient"]
+    read_stream = ReadStreamRequest(stream_name="order-\0")
+    assert refusal(reader, read_stream, ReadStreamRequest).violations[0][0] == "stream_name"
+    order = create(item("tea"))
+    order.options.expected_version = 0
+    assert reader.read(Create, order.SerializeToString()) == order

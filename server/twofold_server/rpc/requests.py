@@ -36,6 +36,9 @@ class RequestReader:
         message.DiscardUnknownFields()
         if message.ByteSize() != size:
             raise _unknown_fields_in(message_type.FromString(content))
+        # No text in PostgreSQL can hold this character. Hardly any request has such a byte at all.
+        if b"\0" in content and (paths := list(_texts_with_nul(message))):
+            raise _invalid([(path, "must not contain the character U+0000") for path in paths])
         self.validate(message)
         return message
 
@@ -48,9 +51,12 @@ class RequestReader:
         told = [(_path(v.proto.field), v.proto.message) for v in self._validator.collect_violations(message)]
         told += money_rules.violations(message)
         if told:
-            raise InvalidRequest(
-                "; ".join(f"{field}: {text}" if field else text for field, text in told), violations=told
-            )
+            raise _invalid(told)
+
+
+def _invalid(told: list[tuple[str, str]]) -> InvalidRequest:
+    message = "; ".join(f"{field}: {text}" if field else text for field, text in told)
+    return InvalidRequest(message, violations=told)
 
 
 def _unknown_fields_in(message: Message) -> InvalidRequest:
@@ -87,3 +93,14 @@ def _unknown_fields(message: Message, prefix: str = "") -> Iterator[str]:
             for n, child in enumerate(value if field.is_repeated else [value]):
                 index = f"[{n}]" if field.is_repeated else ""
                 yield from _unknown_fields(child, f"{prefix}{field.name}{index}.")
+
+
+def _texts_with_nul(message: Message, prefix: str = "") -> Iterator[str]:
+    for field, value in message.ListFields():
+        path = prefix + field.name
+        for n, each in enumerate(value) if field.is_repeated else ((None, value),):
+            place = path if n is None else f"{path}[{n}]"
+            if isinstance(each, Message):
+                yield from _texts_with_nul(each, f"{place}.")
+            elif isinstance(each, str) and "\0" in each:
+                yield place
