@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.processes import Process
+from twofold_server.supervision.end_with_parent import ending_with_parent
 
 _ROOT = Path(__file__).resolve().parent.parent
 CONTRACT = ("--protoset", str(_ROOT / "generated" / "descriptors.binpb"))
@@ -73,7 +74,7 @@ def background(
     how += ["--rps", f"{rate:.0f}"] if rate else []
     what = [*call.contract, "--call", call.method, "-d", call.body]
     command = [_ghz(), "--insecure", *what, *how, "-O", "json", call.address]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(ending_with_parent(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def finish(running: subprocess.Popen[bytes]) -> float:

@@ -10,7 +10,7 @@ from functools import partial
 
 from bench.filling import fill
 from bench.load import cpu, rates, sample, warm
-from bench.orders import add_item, numbered_id, numbered_ids
+from bench.orders import add_item, any_id, numbered_id
 from bench.report import Line, at_least, ratio
 from bench.run import Run
 from bench.system import System
@@ -27,7 +27,7 @@ def measure(run: Run) -> Sequence[Line]:
         _, server = system.start("nats", "command-server")
         calls = {
             "one order": add_item(server, system, numbered_id(ORDERS)),
-            "1,000 orders": add_item(server, system, numbered_ids(ORDERS)),
+            "1,000 orders": add_item(server, system, any_id(ORDERS)),
         }
         warm(*calls.values())
         samples = in_turns(

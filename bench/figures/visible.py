@@ -52,8 +52,10 @@ def measure(run: Run) -> Sequence[Line]:
 def _load(call: Call, rate: float, seconds: float) -> Iterator[None]:
     """Call at a rate while the block runs, which takes this long."""
     running = background(call, in_flight=32, seconds=seconds + 1, rate=rate)
-    yield
-    finish(running)
+    try:
+        yield
+    finally:
+        finish(running)
 
 
 def _p99(latencies: Sequence[float]) -> float:
