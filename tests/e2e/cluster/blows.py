@@ -47,11 +47,11 @@ class Blows:
 
     async def freeze(self) -> None:
         """Stop a server in the middle of whatever it does, perhaps for longer than its session may idle."""
-        program = self._one().program
-        if program.exit_code is None:
-            program.send(signal.SIGSTOP)
+        server = self._one()
+        if server.program.exit_code is None:
+            server.program.send(signal.SIGSTOP)
             await self._moment(LONGER_THAN_A_SESSION_MAY_IDLE)
-            program.send(signal.SIGCONT)
+            server.thaw()
 
     async def cut(self) -> None:
         """Break all connections of a server to PostgreSQL."""

@@ -47,6 +47,11 @@ class CommandServer:
             "command-server", command_address=self.address, event_database_url=self._url
         )
 
+    def thaw(self) -> None:
+        """Let it go on, wherever a SIGSTOP has stopped it."""
+        if self._program is not None and self._program.exit_code is None:
+            self._program.send(signal.SIGCONT)
+
     def revive(self) -> None:
         """Start it again where it gave up, because PostgreSQL was away when it started."""
         if self.program.exit_code is not None:
@@ -135,8 +140,7 @@ class Cluster:
     def end(self) -> None:
         """Leave nothing frozen behind."""
         for server in self.servers:
-            if server.program.exit_code is None:
-                server.program.send(signal.SIGCONT)
+            server.thaw()
             server.network.resume()
 
 
