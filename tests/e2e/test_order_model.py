@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
+from itertools import cycle
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -25,6 +27,7 @@ from shop.orders.v1 import command_service_pb2 as commands
 from shop.orders.v1.command_service_pb2_grpc import CommandServiceStub
 from shop.orders.v1.query_service_pb2 import GetOrderRequest
 from shop.orders.v1.query_service_pb2_grpc import QueryServiceStub
+from tests.e2e.cluster.processes import a_cluster
 from tests.e2e.shop import DOMAIN, ENGINE, HOME, item, money, new_id
 from tests.e2e.systems import System
 from tests.order_model import OrderModel, method_of
@@ -80,17 +83,18 @@ class Answer:
 
 
 class Orders(RuleBasedStateMachine):
-    """Asks and compares. ``paths`` are channels to the command server and the query server."""
+    """Asks one server after the other, and compares. ``paths`` are channels to all command servers and, the
+    last one, to the query server."""
 
-    paths: tuple[grpc.Channel, grpc.Channel]
+    paths: Sequence[grpc.Channel]
     orders = Bundle("orders")
     done = Bundle("done")
     refused = Bundle("refused")
 
     def __init__(self) -> None:
         super().__init__()
-        self._commands = CommandServiceStub(self.paths[0])
-        self._queries = QueryServiceStub(self.paths[1])
+        self._commands = cycle([CommandServiceStub(path) for path in self.paths[:-1]])
+        self._queries = QueryServiceStub(self.paths[-1])
         self._models: dict[str, OrderModel] = {}
         self._receipts: dict[str, Receipt] = {}
         self._newest = Receipt()
@@ -212,7 +216,7 @@ class Orders(RuleBasedStateMachine):
 
     def _ask(self, request: Any) -> Answer:
         try:
-            answer = getattr(self._commands, method_of(request))(request, timeout=30)
+            answer = getattr(next(self._commands), method_of(request))(request, timeout=30)
         except grpc.RpcError as error:
             told = error_of(error)
             assert told.code == CODES.get(told.reason, grpc.StatusCode.FAILED_PRECONDITION), told
@@ -241,18 +245,23 @@ def _after(model: OrderModel, request: Any) -> OrderModel:
     return after
 
 
-@contextmanager
-def channels(system: System) -> Iterator[tuple[grpc.Channel, grpc.Channel]]:
-    """Blocking channels: hypothesis takes one step after the other."""
-    with (
-        grpc.insecure_channel(system.command_address) as command,
-        grpc.insecure_channel(system.query_address) as query,
-    ):
-        yield command, query
-
-
-@pytest.mark.drill
-@pytest.mark.timeout(3600 if FULL else 300)
-def test_servers_answer_as_a_simple_model_of_orders_does(system: System) -> None:
-    with channels(system) as paths:
+def compare(addresses: Sequence[str]) -> None:
+    """Run the model beside command servers and, the last one, a query server."""
+    with ExitStack() as stack:
+        # Blocking channels: hypothesis takes one step after the other.
+        paths = [stack.enter_context(grpc.insecure_channel(address)) for address in addresses]
         run_state_machine_as_test(type("Orders", (Orders,), {"paths": paths}), settings=HOW_MUCH)
+
+
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(3600 if FULL else 300)]
+
+
+async def test_a_server_answers_as_a_simple_model_of_orders_does(system: System) -> None:
+    await asyncio.to_thread(compare, [system.command_address, system.query_address])
+
+
+@pytest.mark.postgres
+async def test_two_servers_on_one_postgres_answer_as_one(tmp_path: Path) -> None:
+    async with a_cluster(tmp_path, servers=2) as cluster:
+        await cluster.start()
+        await asyncio.to_thread(compare, [*cluster.addresses, cluster.system.query_address])
