@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from shop.orders.v1.events_pb2 import OrderItemAdded
-from tests.appends import new_id
+from tests.appends import new_append, new_id
 from tests.commit_pauses import CommitPauses
 from tests.contract.postgres_logs import a_store, waits_for_a_lock
 from tests.tcp_proxy import TcpProxy
@@ -21,6 +21,7 @@ from tests.unit.command_side import CommandSide, command_side
 from tests.unit.order_messages import ORDER, add, change, create, item, pay
 from twofold.v1.command_pb2 import Receipt
 from twofold_server.errors import Contention, Rejected, Unavailable
+from twofold_server.event_store.snapshots import Snapshot
 
 pytestmark = pytest.mark.postgres
 
@@ -87,6 +88,26 @@ async def test_a_request_is_answered_alike_by_whichever_server_is_asked(url: str
         answers = await asyncio.gather(*(_until_done([one, other][n % 2], creating) for n in range(20)))
         assert len({(a.aggregate_id, a.version, a.position) for a in answers}) == 1
         assert sum(not a.replayed for a in answers) == 1
+
+
+async def test_servers_that_store_snapshots_of_the_same_streams_do_not_lock_each_other_out(url: str) -> None:
+    async with a_store(url) as one, a_store(url) as other:
+        for version in range(1, 11):
+            batch = [Snapshot(f"order-{n}", version, 1, b"state") for n in range(300)]
+            await asyncio.gather(one.write_snapshots(batch), other.write_snapshots(batch[::-1]))
+        loaded = await one.load_stream("order-299", state_revision=1)
+        assert loaded.snapshot == Snapshot("order-299", 10, 1, b"state")
+
+
+async def test_servers_that_prune_together_share_the_work(url: str) -> None:
+    async with a_store(url) as one, a_store(url) as other:
+        await one.append([new_append(f"order-{n}", request_id=new_id()) for n in range(500)])
+        pruned = 0
+        while found := sum(
+            await asyncio.gather(*(each.prune_responses(2**62, limit=40) for each in (one, other) * 2))
+        ):
+            pruned += found
+        assert pruned == 500
 
 
 async def _until_done(side: CommandSide, command: Any) -> Receipt:

@@ -134,6 +134,7 @@ def prune_responses(connection: Connection, recorded_before: int, limit: int) ->
             .where(responses.c.recorded_at < recorded_before)
             .order_by(responses.c.recorded_at)
             .limit(limit)
+            .with_for_update(skip_locked=True)  # another server prunes those
         )
         .scalars()
         .all()

@@ -54,5 +54,6 @@ class Snapshots:
     def write(self, connection: Connection, batch: Sequence[Snapshot]) -> None:
         """Store the newest snapshot of each stream."""
         newest = {s.stream_name: s for s in sorted(batch, key=lambda s: (s.state_revision, s.version))}
-        rows = [(s.stream_name, s.version, s.state_revision, s.state) for s in newest.values()]
+        # In one order in every server, so that two of them cannot wait for each other's rows.
+        rows = [(name, s.version, s.state_revision, s.state) for name, s in sorted(newest.items())]
         self._upsert.execute(connection, rows)
