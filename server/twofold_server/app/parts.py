@@ -56,9 +56,16 @@ async def running(
                 async with asyncio.timeout(LAST_MOMENT):
                     await before_end()
     finally:
+        await _ended(task)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel work until it ends: on Python 3.11 a wait_for of a library may swallow a cancellation."""
+    while not task.done():
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task], timeout=1)
+    with contextlib.suppress(asyncio.CancelledError):
+        task.result()
 
 
 @asynccontextmanager

@@ -73,6 +73,7 @@ class PostgresConnections:
         _check_options(url)
         self._engine = create_async_engine(
             url,
+            hide_parameters=True,
             pool_size=count,
             max_overflow=0,
             pool_timeout=limits.transaction,  # by then whoever has a connection has given it back

@@ -44,7 +44,7 @@ class _Thread(aiosqlite.Connection):
 
     def _open(self) -> Connection:
         raw = self._conn
-        engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool)
+        engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool, hide_parameters=True)
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(self._begin))
         return engine.connect()
 
