@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from sqlalchemy import Connection, make_url
 from sqlalchemy.util import await_only
+from structlog.testing import capture_logs
 
 from tests.appends import append, new_append, new_id, recorded
 from tests.commit_pauses import CommitPauses
@@ -86,12 +87,12 @@ async def test_a_network_that_is_cut_is_unavailable_until_it_is_back(far_url: st
 
 
 async def test_a_network_that_swallows_everything_is_given_up_in_time(far_url: str, proxy: TcpProxy) -> None:
-    async with a_store(far_url, transaction=0.4, connect=0.4) as store:
+    async with a_store(far_url, transaction=2, connect=2) as store:
         await asyncio.gather(append(store), *(store.head() for _ in range(10)))
         proxy.pause()
         calls = [append(store), *(store.head() for _ in range(20))]
         waited = await asyncio.gather(*(is_unavailable(call) for call in calls))
-        assert max(waited) < 10
+        assert max(waited) < 12
         proxy.cut()
         proxy.resume()
         await holds(store, 1)
@@ -271,6 +272,21 @@ async def test_an_option_that_the_driver_does_not_have_is_told_at_once(url: str)
     with pytest.raises(StartupError, match=r"'sslmode'.*ssl=require"):
         async with open_database(f"{url}&sslmode=require"):
             pass
+
+
+async def test_settings_that_take_back_a_promise_are_told_at_the_start(
+    url: str, operator: asyncpg.Connection
+) -> None:
+    await operator.execute(f"ALTER DATABASE {make_url(url).database} SET synchronous_commit = off")
+    with capture_logs() as lines:
+        async with a_store(url):
+            pass
+    told = [line["event"] for line in lines if line["log_level"] == "warning"]
+    assert [event.partition(":")[0] for event in told] == [
+        "PostgreSQL runs with synchronous_commit=off",
+        "PostgreSQL runs with fsync=off",  # as the server of these tests does
+        "PostgreSQL runs with full_page_writes=off",
+    ]
 
 
 # --- commits whose outcome is open ---------------------------------------------------------------

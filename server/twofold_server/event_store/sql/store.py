@@ -13,6 +13,7 @@ from twofold_server.event_store.filters import EventFilter
 from twofold_server.event_store.snapshots import LoadedStream, Snapshot
 from twofold_server.event_store.sql import read
 from twofold_server.event_store.sql.append import Appender
+from twofold_server.event_store.sql.durability import tell_of_risks
 from twofold_server.event_store.sql.schema import migrate, require_current
 from twofold_server.event_store.sql.snapshotting import Snapshots
 from twofold_server.event_store.sql.tables import log_head
@@ -31,6 +32,7 @@ class SqlEventStore:
     async def open(cls, database: Database) -> SqlEventStore:
         """Create or migrate the tables and open the log; raises StartupError for a newer schema."""
         await database.write(migrate, patient=True)
+        await database.read(tell_of_risks)
         return await database.read(lambda c: cls(database, log_id=_log_id(c), dialect=c.dialect))
 
     @classmethod
