@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from tests.appends import append, new_append, new_id, recorded
 from tests.commit_pauses import CommitPauses
 from tests.contract.postgres_logs import a_store, end_sessions, head_row_held, waits_for_a_lock
+from tests.nats_server import free_port
 from tests.postgres_server import PostgresServer, postgres_server
 from tests.tcp_proxy import TcpProxy
 from twofold_server.database import open_database
@@ -266,6 +267,14 @@ async def keep_writing(store: SqlEventStore, stream: str, count: int) -> int:
 async def test_a_database_that_does_not_exist_is_unavailable(postgres: PostgresServer) -> None:
     async with open_database(postgres.url("nothing")) as database:
         await is_unavailable(SqlEventStore.open(database))
+
+
+async def test_of_several_hosts_the_one_that_is_there_and_writes_is_used(url: str, proxy: TcpProxy) -> None:
+    hosts = f"host=127.0.0.1:{free_port()}&host=127.0.0.1:{proxy.port}"
+    name = make_url(url).database
+    several = f"postgresql+asyncpg://postgres@/{name}?{hosts}&target_session_attrs=read-write"
+    async with open_database(several) as database:
+        await holds(await SqlEventStore.open(database), 0)
 
 
 async def test_an_option_that_the_driver_does_not_have_is_told_at_once(url: str) -> None:

@@ -13,8 +13,10 @@ from shop.orders.v1.query_service_pb2 import GetOrderRequest
 from shop.orders.v1.query_service_pb2_grpc import QueryServiceStub
 from tests.e2e.cluster.processes import Cluster, a_cluster
 from tests.e2e.cluster.spread import channels
+from tests.e2e.conditions import until
 from tests.e2e.refusals import refusal
 from tests.e2e.shop import an_order
+from tests.e2e.systems import SERVING
 from twofold.v1.reading_pb2 import ON_STALE_FAIL, ReadOptions
 from twofold_client import CallError
 
@@ -41,6 +43,20 @@ async def test_a_command_server_does_not_start_without_its_log_and_says_why_in_o
     [line] = [line for line in server.program.err if line.startswith("twofold:")]
     assert line.startswith("twofold: the database is not available at the moment: ")
     assert "Traceback" not in server.program.told
+
+
+async def test_projector_and_query_server_wait_for_their_database(cluster: Cluster) -> None:
+    system, history = cluster.system, cluster.servers[0].address
+    waiting = [system.start(role, command_address=history) for role in ("projector", "query-server")]
+    await until(lambda: all(program.err for program in waiting), "they say that it is away")
+    await cluster.start_log()
+    for role in ("projector", "query-server"):
+        await until(lambda role=role: _serves(cluster, role), f"the {role} serves", seconds=60)  # type: ignore[misc]
+    assert [program.exit_code for program in waiting] == [None, None]
+
+
+async def _serves(cluster: Cluster, role: str) -> bool:
+    return await cluster.system.health(role) == SERVING
 
 
 async def test_callers_are_told_to_come_again_and_service_resumes_by_itself(cluster: Cluster) -> None:

@@ -94,6 +94,13 @@ class Cluster:
 
     async def start(self) -> None:
         """Start everything, and wait until it serves."""
+        await self.start_log()
+        history = self.servers[0].address
+        await self.system.role("projector", command_address=history)
+        await self.system.role("query-server", command_address=history)
+
+    async def start_log(self) -> None:
+        """Start PostgreSQL and the command servers, and wait until they serve."""
         self.start_postgres()
         operator = await asyncpg.connect(self.postgres.dsn("postgres"))
         for name in (LOG, READ):
@@ -102,9 +109,6 @@ class Cluster:
         for server in self.servers:
             server.start()
         await self.serves()
-        history = self.servers[0].address
-        await self.system.role("projector", command_address=history)
-        await self.system.role("query-server", command_address=history)
 
     def start_postgres(self) -> None:
         """Start PostgreSQL."""
