@@ -29,7 +29,7 @@ from twofold.v1 import options_pb2
 from twofold_client import error_of
 
 FULL = os.environ.get("TWOFOLD_DRILL") == "full"
-MESSAGES, BYTES = (1500, 4000) if FULL else (12, 40)
+MESSAGES, BYTES = (800, 2000) if FULL else (12, 40)
 """For each RPC."""
 MOST_GROWTH = (96 if FULL else 48) * 1024 * 1024
 """Bytes of memory; caches fill, and are bounded."""
@@ -43,7 +43,7 @@ NEVER = {
 }
 _DESCRIPTORS = Path(__file__).parents[2] / "generated" / "descriptors.binpb"
 _PATIENCE = 20.0
-_STREAM_SECONDS = 0.1
+_STREAM_SECONDS = 0.03
 _KEYS = [
     "twofold-correlation-id",
     "twofold-causation-id",
