@@ -311,7 +311,7 @@ async def test_a_field_that_the_server_does_not_know_is_refused(
     async with nothing_changes(shop):
         order = an_order().SerializeToString()
         assert await wrong(raw(CREATE_ORDER, order + unknown), "UNKNOWN_FIELD") == ["1000"]
-        assert await wrong(raw(CREATE_ORDER, order + inside), "UNKNOWN_FIELD") == ["items.1000"]
+        assert await wrong(raw(CREATE_ORDER, order + inside), "UNKNOWN_FIELD") == ["items[1].1000"]
         query = GetOrderRequest(order_id=new_id()).SerializeToString()
         assert await wrong(raw(GET_ORDER, query + unknown), "UNKNOWN_FIELD") == ["1000"]
 
