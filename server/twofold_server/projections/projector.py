@@ -82,7 +82,7 @@ class Projector:
         logger = structlog.get_logger().bind()
         while True:
             try:
-                await self._database.write(partial(prepare, projections=self._projections))
+                await self._database.write(partial(prepare, projections=self._projections), patient=True)
             except Unavailable as error:
                 self._why = error.message
                 logger.warning("read store not ready", why=self._why)

@@ -57,7 +57,7 @@ class ContractHistory:
     async def accept(self, contracts: Collection[EventDescriptors], *, forget: Collection[str] = ()) -> None:
         """Replace the descriptors of these packages, and forget those of others."""
         if contracts or forget:
-            await self._database.write(partial(_accept, contracts=contracts, forget=forget))
+            await self._database.write(partial(_accept, contracts=contracts, forget=forget), patient=True)
 
     async def head(self) -> int:
         """The position of the log's last event."""
