@@ -50,7 +50,8 @@ def rows() -> dict[str, OrderSummary]:
     own = OrderSummary(
         order_id="own", version=2, status=OrderStatus.ORDER_STATUS_PAID, item_count=1, total=money(6)
     )
-    shared = OrderSummary(order_id="shared", version=3, status=1, item_count=1, total=money(12))
+    pending = OrderStatus.ORDER_STATUS_PENDING
+    shared = OrderSummary(order_id="shared", version=3, status=pending, item_count=1, total=money(12))
     return {"own": own, "shared": shared}
 
 
