@@ -76,7 +76,7 @@ def _new_order(log_id: str, order_id: str, request_id: str) -> Append:
         type_name=OrderCreated.DESCRIPTOR.full_name,
         revision=1,
         data=OrderCreated(
-            order_id=order_id, customer_id="alice", items=_items(), shipping_address=Address(**ADDRESS)
+            order_id=order_id, customer_id="alice", items=order_items(), shipping_address=Address(**ADDRESS)
         ).SerializeToString(),
         metadata=EventMetadata(request_id, request_id),
     )
@@ -100,7 +100,8 @@ def _new_order(log_id: str, order_id: str, request_id: str) -> Append:
     )
 
 
-def _items() -> Sequence[OrderItem]:
+def order_items() -> Sequence[OrderItem]:
+    """The three lines of every order."""
     return [
         OrderItem(
             product_id=product,

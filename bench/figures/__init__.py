@@ -5,7 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from bench.figures import calls, catch_up, hot, long_log, memory, postgres, sequential, visible
+from bench.figures import (
+    batches,
+    calls,
+    catch_up,
+    hot,
+    long_log,
+    long_past,
+    memory,
+    postgres,
+    sequential,
+    visible,
+)
 from bench.report import Line
 from bench.run import Run
 
@@ -15,8 +26,10 @@ FIGURES: dict[str, Measure] = {
     "calls": calls.measure,
     "postgres": postgres.measure,
     "hot": hot.measure,
+    "batches": batches.measure,
     "sequential": sequential.measure,
     "long_log": long_log.measure,
+    "long_past": long_past.measure,
     "memory": memory.measure,
     "visible": visible.measure,
     "catch_up": catch_up.measure,
