@@ -62,7 +62,7 @@ async def test_a_batch_that_two_servers_get_at_the_same_time_is_done_once(log: L
         assert told[2].replayed
 
 
-async def test_batches_of_two_servers_on_one_order_leave_no_hole_and_keep_their_order(log: Log) -> None:
+async def test_batches_of_two_servers_on_one_order_leave_no_hole(log: Log) -> None:
     async with log() as one, log() as other:
         servers = [Batches(command_side(store, max_batch=10)) for store in (one, other)]
         await servers[0].accepted(create())
@@ -70,6 +70,5 @@ async def test_batches_of_two_servers_on_one_order_leave_no_hole_and_keep_their_
         accepted = [[o.receipt.version for o in told if o.HasField("receipt")] for told in both]
         assert await one.head() == 1 + sum(map(len, accepted))
     assert sorted(accepted[0] + accepted[1]) == list(range(2, 2 + sum(map(len, accepted))))
-    assert all(versions == sorted(versions) for versions in accepted)
     others = {refused(o)[1] for told in both for o in told if not o.HasField("receipt")}
     assert others <= {"CONTENTION"}

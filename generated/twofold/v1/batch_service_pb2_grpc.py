@@ -51,7 +51,8 @@ class BatchServiceServicer:
     def BatchExecute(self, request, context):
         """Executes up to 1,000 commands. Each is handled as by its own RPC, has its own outcome, and is stored
         or not whatever happens to the others; they share commits. Commands on the same aggregate are
-        decided in the order of the batch. A batch that is sent again does again only those of its commands
+        decided in the order of the batch; where another command server writes to it at the same moment,
+        those that must be decided again may change places. A batch that is sent again does again only those of its commands
         that carry no request id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

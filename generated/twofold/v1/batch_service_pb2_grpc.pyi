@@ -38,7 +38,8 @@ class BatchServiceStub:
     BatchExecute: _grpc.UnaryUnaryMultiCallable[_batch_service_pb2.BatchExecuteRequest, _batch_service_pb2.BatchExecuteResponse]
     """Executes up to 1,000 commands. Each is handled as by its own RPC, has its own outcome, and is stored
     or not whatever happens to the others; they share commits. Commands on the same aggregate are
-    decided in the order of the batch. A batch that is sent again does again only those of its commands
+    decided in the order of the batch; where another command server writes to it at the same moment,
+    those that must be decided again may change places. A batch that is sent again does again only those of its commands
     that carry no request id.
     """
 
@@ -52,7 +53,8 @@ class BatchServiceAsyncStub(BatchServiceStub):
     BatchExecute: _aio.UnaryUnaryMultiCallable[_batch_service_pb2.BatchExecuteRequest, _batch_service_pb2.BatchExecuteResponse]  # type: ignore[assignment]
     """Executes up to 1,000 commands. Each is handled as by its own RPC, has its own outcome, and is stored
     or not whatever happens to the others; they share commits. Commands on the same aggregate are
-    decided in the order of the batch. A batch that is sent again does again only those of its commands
+    decided in the order of the batch; where another command server writes to it at the same moment,
+    those that must be decided again may change places. A batch that is sent again does again only those of its commands
     that carry no request id.
     """
 
@@ -69,7 +71,8 @@ class BatchServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_batch_service_pb2.BatchExecuteResponse, _abc.Awaitable[_batch_service_pb2.BatchExecuteResponse]]:
         """Executes up to 1,000 commands. Each is handled as by its own RPC, has its own outcome, and is stored
         or not whatever happens to the others; they share commits. Commands on the same aggregate are
-        decided in the order of the batch. A batch that is sent again does again only those of its commands
+        decided in the order of the batch; where another command server writes to it at the same moment,
+        those that must be decided again may change places. A batch that is sent again does again only those of its commands
         that carry no request id.
         """
 
