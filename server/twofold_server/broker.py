@@ -44,7 +44,9 @@ async def nats_client(servers: Sequence[str], *, name: str) -> AsyncIterator[Cli
     try:
         yield client
     finally:
-        connecting.cancel()
+        while not connecting.done():  # on Python 3.11 a wait_for of nats-py may swallow a cancellation
+            connecting.cancel()
+            await asyncio.wait([connecting], timeout=_LOOK_SECONDS)
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await connecting
         with contextlib.suppress(Exception):

@@ -37,8 +37,8 @@ async def until(
     done, left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping")
     for task in left:
-        task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
+        with contextlib.suppress(Exception):
+            await _ended(task)
     for task in done:
         task.result()
 
@@ -59,7 +59,7 @@ async def running(
         await _ended(task)
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
+async def _ended(task: asyncio.Task[Any]) -> None:
     """Cancel work until it ends: on Python 3.11 a wait_for of a library may swallow a cancellation."""
     while not task.done():
         task.cancel()

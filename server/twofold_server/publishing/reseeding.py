@@ -60,6 +60,7 @@ async def reseed(store: EventStore, config: RelayConfig, *, told: Callable[[int]
             await asyncio.sleep(_LOOK_SECONDS)
             told(relay.position)
     finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
+        while not work.done():  # on Python 3.11 a wait_for of nats-py may swallow a cancellation
+            work.cancel()
+            await asyncio.wait([work], timeout=_LOOK_SECONDS)
     return relay.position
