@@ -10,7 +10,7 @@ from typing import Any
 _LOOK_SECONDS = 0.02
 
 
-async def until(condition: Callable[[], Any], what: str | Callable[[], str], *, seconds: float = 30) -> Any:
+async def until(condition: Callable[[], Any], what: str | Callable[[], str], *, seconds: float = 60) -> Any:
     """What the condition gives as soon as that is true; fails after so many seconds, saying ``what``.
 
     The condition may be awaitable.

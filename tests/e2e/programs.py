@@ -79,7 +79,7 @@ class Program:
         )
         assert line in self.out, self.told
 
-    async def ended(self, *, seconds: float = 30) -> int:
+    async def ended(self, *, seconds: float = 60) -> int:
         """Wait until it has ended; its exit code."""
         await until(
             lambda: self.exit_code is not None, lambda: f"{self.name} ends: {self.told}", seconds=seconds
@@ -87,7 +87,7 @@ class Program:
         assert self.exit_code is not None
         return self.exit_code
 
-    async def stop(self, *, seconds: float = 30) -> int:
+    async def stop(self, *, seconds: float = 60) -> int:
         """Ask it to end and wait; its exit code."""
         if self.exit_code is None:
             self._process.terminate()

@@ -23,5 +23,5 @@ class Scale:
 
 
 SCALE = Scale(24, 12, 1500, 2000) if FULL else Scale(3, 6, 300, 200)
-SECONDS = 3000 if FULL else 240
+SECONDS = 3000 if FULL else 600
 """What a drill may take in all."""
