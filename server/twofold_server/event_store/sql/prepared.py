@@ -5,17 +5,17 @@ Building, hashing and compiling a statement for each execution costs more than S
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Dialect, Table, bindparam
+from sqlalchemy import Connection, CursorResult, Dialect, String, Table, Text, bindparam, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.dml import Insert
 
-CHUNKS = (64, 32, 16, 8, 4, 2, 1)
-"""How many rows one statement inserts. sqlite3 gives up the interpreter lock at every statement and gets it
-back only when the event loop lets go, so a statement a row would wait for the loop at each row."""
+SIZES = (1, 4, 16, 64, 256)
+"""How many rows one statement inserts on SQLite; the rows that a statement has too many are left empty."""
 
 
 class Prepared:
@@ -41,19 +41,32 @@ class Prepared:
 
 
 class PreparedInsert:
-    """An INSERT of any number of whole rows."""
+    """An INSERT of any number of whole rows, in one statement.
+
+    One, since each costs a round trip on PostgreSQL; on SQLite the driver gives up the interpreter lock at
+    each, and gets it back only when the event loop lets go.
+    """
 
     def __init__(self, statement: Insert, dialect: Dialect) -> None:
-        self._texts = {count: _insert_text(statement, dialect, count) for count in CHUNKS}
+        self._as_arrays = dialect.name != "sqlite"
+        if self._as_arrays:
+            self._texts = {0: _insert_of_arrays(statement, dialect)}
+        else:
+            self._texts = {size: _insert_of_rows(statement, dialect, size) for size in SIZES}
 
     def execute(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows, each a tuple in the order of the table's columns."""
-        done = 0
-        for count, text in self._texts.items():
-            while len(rows) - done >= count:
-                chunk = rows[done : done + count]
-                _fetch(connection, text, tuple(chain.from_iterable(chunk)))
-                done += count
+        if not rows:
+            return
+        if self._as_arrays:
+            connection.exec_driver_sql(
+                self._texts[0], tuple(list(column) for column in zip(*rows, strict=True))
+            )
+            return
+        for chunk in _chunks(rows, SIZES[-1]):
+            size = next(size for size in SIZES if size >= len(chunk))
+            empty = (None,) * (len(chunk[0]) * (size - len(chunk)))
+            _fetch(connection, self._texts[size], (*chain.from_iterable(chunk), *empty))
 
 
 def _fetch(connection: Connection, text: str, values: tuple[Any, ...]) -> Sequence[Any]:
@@ -65,13 +78,27 @@ def _fetch(connection: Connection, text: str, values: tuple[Any, ...]) -> Sequen
     return result.all() if result.returns_rows else ()
 
 
-def _insert_text(statement: Insert, dialect: Dialect, count: int) -> str:
-    table = statement.table
-    assert isinstance(table, Table)
-    names = table.columns.keys()
-    rows = [
-        {name: bindparam(f"{name}_{n}", type_=table.c[name].type) for name in names} for n in range(count)
-    ]
-    compiled: Any = statement.values(rows).compile(dialect=dialect)
-    assert list(compiled.positiontup) == [f"{name}_{n}" for n in range(count) for name in names]
-    return str(compiled.string)
+def _insert_of_arrays(statement: Insert, dialect: Dialect) -> str:
+    columns = _table(statement).columns
+    # As text without a length: a cast to varchar(n) would cut what is too long, where an insert refuses it.
+    types = [Text() if isinstance(c.type, String) else c.type for c in columns]
+    arrays = [bindparam(f"{c.name}_array", type_=ARRAY(t)) for c, t in zip(columns, types, strict=True)]
+    rows = func.unnest(*arrays).table_valued(*(c.name for c in columns), name="given").render_derived()
+    return str(statement.from_select(columns.keys(), select(rows)).compile(dialect=dialect))
+
+
+def _insert_of_rows(statement: Insert, dialect: Dialect, size: int) -> str:
+    columns = _table(statement).columns
+    row = f"({', '.join('?' * len(columns))})"
+    before, values, after = str(statement.compile(dialect=dialect)).partition(f"VALUES {row}")
+    assert values, before
+    return f"{before}SELECT * FROM (VALUES {', '.join([row] * size)}) WHERE column1 IS NOT NULL{after}"
+
+
+def _table(statement: Insert) -> Table:
+    assert isinstance(statement.table, Table)
+    return statement.table
+
+
+def _chunks(rows: Sequence[tuple[Any, ...]], size: int) -> Iterator[Sequence[tuple[Any, ...]]]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))
