@@ -137,6 +137,8 @@ class SqliteDatabase:
             raw.execute("PRAGMA journal_mode=WAL")
             raw.execute(f"PRAGMA synchronous={self._synchronous}")
         raw.execute("PRAGMA foreign_keys=ON")
+        # The journal of a statement of many rows is a temporary file otherwise, made anew each time.
+        raw.execute("PRAGMA temp_store=MEMORY")
         raw.execute("PRAGMA cache_size=-65536")
 
 
