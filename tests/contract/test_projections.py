@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -354,3 +355,42 @@ async def test_a_fold_writes_orders_of_one_batch_and_of_earlier_ones(
     history.add(facts.OrderCancelled(order_id=second, reason="no"))
     await fold.apply(history.events)
     assert await shown(database) == folded(history.events)
+
+
+# --- rewriting rows beside the fold ---------------------------------------------------------------------
+
+
+async def test_rows_are_rewritten_under_the_fence_and_the_checkpoint_stays(
+    database: Database, history: History
+) -> None:
+    history.grow(10, seed=8)
+    fold = await fold_of(database)
+    await fold.apply(history.events)
+    async with fold.still() as checkpoint:
+        await fold.rewrite(lambda c: c.execute(update(OrderRow).values(status=9)))
+    assert checkpoint == await stored(database)
+    assert set(await database.read(lambda c: c.execute(select(OrderRow.status)).scalars().all())) == {9}
+
+
+async def test_who_was_replaced_rewrites_nothing(database: Database, history: History) -> None:
+    history.created()
+    older = await fold_of(database)
+    await older.apply(history.events)
+    await fold_of(database)
+    async with older.still():
+        with pytest.raises(TakenOver):
+            await older.rewrite(lambda c: c.execute(update(OrderRow).values(status=9)))
+    assert await shown(database) == folded(history.events)
+    assert 9 not in await database.read(lambda c: c.execute(select(OrderRow.status)).scalars().all())
+
+
+async def test_nothing_is_applied_while_a_fold_is_kept_still(database: Database, history: History) -> None:
+    history.created()
+    fold = await fold_of(database)
+    async with fold.still():
+        applying = asyncio.create_task(fold.apply(history.events))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(applying), 0.05)
+        assert (await stored(database)).position == 0
+    await applying
+    assert fold.position == 1

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from twofold_server.database import Database
-from twofold_server.errors import StartupError
 from twofold_server.event_store.events import RecordedEvent
-from twofold_server.messages.events import EventCodec, time_of
-from twofold_server.modelling import Event, Projection, Rows
+from twofold_server.messages.events import EventCodec
+from twofold_server.modelling import Projection
 from twofold_server.projections.checkpoints import Checkpoint, TakenOver, advance, read_checkpoint, take_over
+from twofold_server.projections.handlers import Handlers
 from twofold_server.projections.rows import SessionRows
 
-Handler = Callable[[Event[Any], Rows], None]
+T = TypeVar("T")
 
 
 class Hole(Exception):
@@ -30,9 +32,9 @@ class Fold:
     def __init__(self, *, database: Database, projection: Projection, codec: EventCodec) -> None:
         self._database = database
         self._projection = projection
-        self._codec = codec
-        self._handlers = _by_stored_name(projection, codec)
+        self._handlers = Handlers(projection, codec)
         self._checkpoint: Checkpoint | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     @property
     def name(self) -> str:
@@ -81,6 +83,29 @@ class Fold:
         Raises Hole where events are missing before or between them, TakenOver where another projector is
         the newer one, Unavailable, and whatever a handler raises.
         """
+        async with self._one_at_a_time:
+            await self._apply(events, head)
+
+    @asynccontextmanager
+    async def still(self) -> AsyncIterator[Checkpoint]:
+        """Nothing is applied by this fold inside the block, where the checkpoint stays as it is."""
+        async with self._one_at_a_time:
+            yield self.checkpoint
+
+    async def rewrite(self, work: Callable[[Connection], T]) -> T:
+        """Change rows without moving on, under the fence; only inside ``still``.
+
+        Raises TakenOver, with nothing changed, where another projector is the newer one.
+        """
+        current = self.checkpoint
+
+        def fenced(connection: Connection) -> T:
+            advance(connection, current, current)
+            return work(connection)
+
+        return await self._database.write(fenced)
+
+    async def _apply(self, events: Sequence[RecordedEvent], head: int) -> None:
         current = self.checkpoint
         fresh = [event for event in events if event.position > current.position]
         if not fresh:
@@ -101,48 +126,19 @@ class Fold:
     ) -> None:
         # The fence comes first: a projector that was replaced waits for nothing and works for nothing.
         advance(connection, current, following)
-        handled = [event for event in fresh if event.type_name in self._handlers]
+        handled = [event for event in fresh if self._handlers.handle(event)]
         if not handled:
             return
         rows = SessionRows(connection)
-        events = [self._event(event) for event in handled]
+        events = [self._handlers.event(event) for event in handled]
         for table, key_of in self._projection.prefetch.items():
             rows.prefetch(table, (key for event in events if (key := key_of(event)) is not None))
         for recorded, event in zip(handled, events, strict=True):
-            self._handlers[recorded.type_name](event, rows)
+            self._handlers.apply(recorded, event, rows)
         rows.flush()
-
-    def _event(self, recorded: RecordedEvent) -> Event[Any]:
-        return Event(
-            self._codec.decode(recorded),
-            recorded.position,
-            recorded.stream_name,
-            recorded.stream_version,
-            recorded.event_id,
-            time_of(recorded.recorded_at),
-            recorded.metadata,
-        )
 
 
 def _check_gapless(events: Sequence[RecordedEvent], after: int) -> None:
     for expected, event in enumerate(events, start=after + 1):
         if event.position != expected:
             raise Hole(f"event {expected} is missing before event {event.position}")
-
-
-def _by_stored_name(projection: Projection, codec: EventCodec) -> dict[str, Handler]:
-    """The handler of each type under all names that its events are stored under."""
-    handlers: dict[str, Handler] = {}
-    for message, handler in projection.handlers.items():
-        name = message.DESCRIPTOR.full_name
-        _check_handled(projection, name, codec)
-        handlers |= dict.fromkeys(codec.stored_names([name]), handler)
-    return handlers
-
-
-def _check_handled(projection: Projection, name: str, codec: EventCodec) -> None:
-    if not codec.knows(name):
-        raise StartupError(f"projection {projection.name} handles {name}, which no loaded context declares")
-    newest = codec.newest_name(name)
-    if newest != name:
-        raise StartupError(f"projection {projection.name} handles {name}, which became {newest}; handle that")
