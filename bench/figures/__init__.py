@@ -9,6 +9,7 @@ from bench.figures import (
     batches,
     calls,
     catch_up,
+    crud,
     hot,
     long_log,
     long_past,
@@ -33,6 +34,7 @@ FIGURES: dict[str, Measure] = {
     "memory": memory.measure,
     "visible": visible.measure,
     "catch_up": catch_up.measure,
+    "crud": crud.measure,
 }
 
 
