@@ -14,6 +14,7 @@ from bench.figures import (
     long_log,
     long_past,
     memory,
+    peers,
     postgres,
     sequential,
     visible,
@@ -35,6 +36,7 @@ FIGURES: dict[str, Measure] = {
     "visible": visible.measure,
     "catch_up": catch_up.measure,
     "crud": crud.measure,
+    "peers": peers.measure,
 }
 
 

@@ -38,7 +38,7 @@ def measure(run: Run) -> Sequence[Line]:
         wait_until_published(system, count)
         for _ in run.each_round():
             fetched.append(_fetch(system, count))
-            projected.append(_project(system, count))
+            projected.append(project(system, count))
     rates, cpu = [rate for rate, _ in projected], [used for _, used in projected]
     return [
         Line(what=f"fetch({FETCH}), bare", rounds=fetched, unit="/s"),
@@ -65,7 +65,7 @@ async def _fetch_all(url: str, count: int) -> float:
         await client.close()
 
 
-def _project(system: System, count: int) -> tuple[float, float]:
+def project(system: System, count: int) -> tuple[float, float]:
     """Events a second, and CPU microseconds an event."""
     _remove_read_store(system.settings.data_dir)
     with system.role("projector") as projector:
