@@ -70,20 +70,33 @@ class Caller:
             self._change_shared,
             self._repeat,
             self._expect_a_version,
+            self._create_and_wait,
         ]
         while not stop.is_set():
-            [action] = self._random.choices(actions, weights=[30, 35, 20, 10, 5])
+            [action] = self._random.choices(actions, weights=[25, 35, 20, 10, 5, 5])
             await action()
             await asyncio.sleep(self._random.uniform(0, _THINK_SECONDS))
 
     async def _create(self) -> None:
+        receipt = await self._ask("CreateOrder", self._new_order())
+        if receipt is not None:
+            self._orders.append(receipt.aggregate_id)
+
+    async def _create_and_wait(self) -> None:
+        """Have the receipt wait for the read model, which then shows the order to whoever asks."""
+        create = self._new_order()
+        create.options.wait_for.append("orders")
+        receipt = await self._ask("CreateOrder", create)
+        if receipt is not None:
+            self._journal.counts["waited for the read model"] += 1
+            await self._read_back(receipt, ReadOptions())
+
+    def _new_order(self) -> commands.CreateOrderRequest:
         items = [item(f"p{n}", self._random.randint(1, 9), money(n + 1, 990_000_000)) for n in range(3)]
         create = an_order(*items[: self._random.randint(1, 3)], customer_id=self._name)
         if self._random.random() < 0.5:
             create.order_id = new_id()
-        receipt = await self._ask("CreateOrder", create)
-        if receipt is not None:
-            self._orders.append(receipt.aggregate_id)
+        return create
 
     async def _take_further(self) -> None:
         """Any command, allowed or not."""
@@ -106,7 +119,8 @@ class Caller:
         )
         receipt = await self._ask(type(request).__name__.removesuffix("Request"), request)
         if receipt is not None and self._random.random() < 0.3:
-            await self._read_back(receipt)
+            token = receipt.consistency_token
+            await self._read_back(receipt, ReadOptions(consistency_token=token, on_stale=ON_STALE_FAIL))
 
     async def _change_shared(self) -> None:
         await self._ask("AddOrderItem", self._addition(self._random.choice(self._shared)))
@@ -165,10 +179,9 @@ class Caller:
         self._journal.counts[f"asked again: {error.code().name}"] += 1
         await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _read_back(self, receipt: Receipt) -> None:
-        """Read with the receipt's token until there is an answer, which must not be older."""
-        fresh = ReadOptions(consistency_token=receipt.consistency_token, on_stale=ON_STALE_FAIL)
-        query = GetOrderRequest(order_id=receipt.aggregate_id, read_options=fresh)
+    async def _read_back(self, receipt: Receipt, options: ReadOptions) -> None:
+        """Read until there is an answer, which must not be older than the receipt."""
+        query = GetOrderRequest(order_id=receipt.aggregate_id, read_options=options)
         while True:
             try:
                 answer = await self._shop.queries.GetOrder(query, timeout=10)
