@@ -148,6 +148,9 @@ class DictRows:
         """See Rows."""
         del self.rows[type(row), inspect(row).mapper.primary_key_from_instance(row)[0]]
 
+    def touch(self, table: Any, key: Any) -> None:
+        """See Rows; nothing is cached here."""
+
 
 def folded(events: Sequence[RecordedEvent]) -> dict[str, Order]:
     """What the read model must be: the plain fold of a log, one event after the other, in memory."""

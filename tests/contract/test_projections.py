@@ -23,7 +23,7 @@ from twofold_server.event_store.events import RecordedEvent
 from twofold_server.modelling import Projection
 from twofold_server.projections.checkpoints import Checkpoint, TakenOver, read_checkpoint
 from twofold_server.projections.fold import Fold, Hole
-from twofold_server.projections.rows import SessionRows
+from twofold_server.projections.rows import MOST_TOUCHED, SessionRows, Touched
 from twofold_server.projections.schema import SCHEMA, is_prepared, prepare, read_store
 
 T = TypeVar("T")
@@ -245,6 +245,81 @@ async def test_a_newer_schema_is_refused(database: Database) -> None:
         await database.write(lambda c: prepare(c, [orders_projection]))
 
 
+# --- what a batch wrote -------------------------------------------------------------------------------
+
+
+async def test_a_batch_tells_which_rows_it_wrote(database: Database, history: History) -> None:
+    first, second = history.created(customer_id="ada"), history.created(customer_id="bob")
+    fold = await fold_of(database)
+    assert fold.written is None
+    await fold.apply(history.events)
+    assert _told(fold) == (0, 2, {"orders": {first, second}, "order_customers": {"ada", "bob"}})
+    history.paid(first)
+    await fold.apply(history.events)
+    assert _told(fold) == (2, 3, {"orders": {first}, "order_customers": {"ada"}})
+
+
+async def test_a_batch_of_events_that_do_not_matter_wrote_nothing(
+    database: Database, history: History
+) -> None:
+    history.created()
+    strange = RecordedEvent(
+        2, "x-1", 1, str(uuid.uuid4()), "other.v1.Thing", 1, b"", history.events[0].metadata, 5
+    )
+    fold = await fold_of(database)
+    await fold.apply(history.events)
+    await fold.apply([strange])
+    assert _told(fold) == (1, 2, {})
+
+
+async def test_rows_that_were_added_changed_deleted_and_touched_are_told(database: Database) -> None:
+    await changed(database, _add_days)
+
+    def work(rows: SessionRows) -> Touched:
+        for number in range(4):
+            row = rows.get(Day, number)
+            assert row is not None
+            if number == 1:
+                row.orders = 7
+            if number == 2:
+                rows.delete(row)
+        rows.add(Sale(product="tea", month=1, sold=1))
+        rows.touch(Day, 3)
+        return rows.flush()
+
+    touched = await database.write(lambda c: work(SessionRows(c)))
+    assert touched is not None
+    assert {name: set(keys) for name, keys in touched.items()} == {"days": {1, 2, 3}, "sales": {("tea", 1)}}
+
+
+async def test_too_many_rows_are_told_as_all(database: Database) -> None:
+    def add(count: int, first: int) -> Callable[[Connection], Touched]:
+        def work(connection: Connection) -> Touched:
+            rows = SessionRows(connection)
+            for number in range(first, first + count):
+                rows.add(Day(number=number, orders=0))
+            return rows.flush()
+
+        return work
+
+    told = await database.write(add(MOST_TOUCHED, first=0))
+    assert told is not None
+    assert len(told["days"]) == MOST_TOUCHED
+    assert await database.write(add(MOST_TOUCHED + 1, first=MOST_TOUCHED)) is None
+
+
+def _add_days(rows: SessionRows) -> None:
+    for number in range(5):
+        rows.add(Day(number=number, orders=0))
+
+
+def _told(fold: Fold) -> tuple[int, int, dict[str, set[Any]]]:
+    assert fold.written is not None
+    after, upto, touched = fold.written
+    assert touched is not None
+    return after, upto, {name: set(keys) for name, keys in touched.items()}
+
+
 # --- the rows of a batch ------------------------------------------------------------------------------
 
 
@@ -360,7 +435,7 @@ async def test_a_fold_writes_orders_of_one_batch_and_of_earlier_ones(
 # --- rewriting rows beside the fold ---------------------------------------------------------------------
 
 
-async def test_rows_are_rewritten_under_the_fence_and_the_checkpoint_stays(
+async def test_rows_are_rewritten_under_the_fence_and_the_position_stays(
     database: Database, history: History
 ) -> None:
     history.grow(10, seed=8)
@@ -368,7 +443,8 @@ async def test_rows_are_rewritten_under_the_fence_and_the_checkpoint_stays(
     await fold.apply(history.events)
     async with fold.still() as checkpoint:
         await fold.rewrite(lambda c: c.execute(update(OrderRow).values(status=9)))
-    assert checkpoint == await stored(database)
+    # A new epoch: nobody takes an answer from before for one of now.
+    assert replace(checkpoint, epoch=checkpoint.epoch + 1) == await stored(database) == fold.checkpoint
     assert set(await database.read(lambda c: c.execute(select(OrderRow.status)).scalars().all())) == {9}
 
 

@@ -145,6 +145,7 @@ def _changes(change: Change[F], *, items: bool = False) -> Callable[[Event[F], R
         row.status = order.status
         row.position = event.position
         row.view = order.SerializeToString()
+        rows.touch(CustomerRow, row.customer_id)  # the list of a customer's orders shows this one
 
     return handle
 

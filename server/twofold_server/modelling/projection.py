@@ -64,6 +64,9 @@ class Rows(Protocol):
     def delete(self, row: object) -> None:
         """Delete a row."""
 
+    def touch(self, table: type[Any], key: Hashable) -> None:
+        """Say that answers which are cached by this row are no longer true, although it was not written."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Projection:

@@ -17,7 +17,8 @@ from twofold_server.messages.events import EventCodec
 from twofold_server.modelling import Projection
 from twofold_server.projections.checkpoints import Checkpoint, TakenOver, advance, read_checkpoint, take_over
 from twofold_server.projections.handlers import Handlers
-from twofold_server.projections.rows import SessionRows
+from twofold_server.projections.notices import Written
+from twofold_server.projections.rows import SessionRows, Touched
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ class Fold:
         self._projection = projection
         self._handlers = Handlers(projection, codec)
         self._checkpoint: Checkpoint | None = None
+        self._written: Written | None = None
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -57,6 +59,11 @@ class Fold:
     def position(self) -> int:
         """The position of the last event that was applied."""
         return self.checkpoint.position
+
+    @property
+    def written(self) -> Written | None:
+        """What the last batch wrote; None before there was one."""
+        return self._written
 
     async def find(self) -> Checkpoint | None:
         """The checkpoint as it is stored; None before the first start."""
@@ -95,15 +102,19 @@ class Fold:
     async def rewrite(self, work: Callable[[Connection], T]) -> T:
         """Change rows without moving on, under the fence; only inside ``still``.
 
+        The epoch moves instead, so that nobody takes an answer from before for one of now.
         Raises TakenOver, with nothing changed, where another projector is the newer one.
         """
         current = self.checkpoint
+        following = replace(current, epoch=current.epoch + 1)
 
         def fenced(connection: Connection) -> T:
-            advance(connection, current, current)
+            advance(connection, current, following)
             return work(connection)
 
-        return await self._database.write(fenced)
+        result = await self._database.write(fenced)
+        self._checkpoint = following
+        return result
 
     async def _apply(self, events: Sequence[RecordedEvent], head: int) -> None:
         current = self.checkpoint
@@ -118,24 +129,25 @@ class Fold:
             recorded_at=last.recorded_at,
             head=max(head, current.head, last.position),
         )
-        await self._database.write(partial(self._work, fresh, current, following))
+        touched = await self._database.write(partial(self._work, fresh, current, following))
+        self._written = Written(current.position, last.position, touched)
         self._checkpoint = following
 
     def _work(
         self, fresh: list[RecordedEvent], current: Checkpoint, following: Checkpoint, connection: Connection
-    ) -> None:
+    ) -> Touched:
         # The fence comes first: a projector that was replaced waits for nothing and works for nothing.
         advance(connection, current, following)
         handled = [event for event in fresh if self._handlers.handle(event)]
         if not handled:
-            return
+            return {}
         rows = SessionRows(connection)
         events = [self._handlers.event(event) for event in handled]
         for table, key_of in self._projection.prefetch.items():
             rows.prefetch(table, (key for event in events if (key := key_of(event)) is not None))
         for recorded, event in zip(handled, events, strict=True):
             self._handlers.apply(recorded, event, rows)
-        rows.flush()
+        return rows.flush()
 
 
 def _check_gapless(events: Sequence[RecordedEvent], after: int) -> None:

@@ -151,7 +151,7 @@ class ProjectionLoop:
             raise
         self._failures = 0
         self._sure_at = time.monotonic()
-        await self._notices.tell(self._fold.checkpoint)
+        await self._notices.tell(self._fold.checkpoint, self._fold.written)
 
     def _check(self, batch: LogBatch) -> None:
         mine = self._fold.checkpoint

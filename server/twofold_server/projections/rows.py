@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from functools import cache
+from itertools import chain
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -18,6 +20,11 @@ K = TypeVar("K")
 V = TypeVar("V")
 _Place = tuple[Any, Hashable]
 _OLD_KEY = "old_key_"
+MOST_TOUCHED = 500
+"""A batch that touches more rows than this does not tell which: whoever listens drops everything."""
+
+Touched = Mapping[str, Collection[Hashable]] | None
+"""Primary keys by the name of their table; None for too many to tell."""
 
 
 class SessionRows:
@@ -34,6 +41,7 @@ class SessionRows:
         self._known: dict[_Place, Any] = {}
         self._added: dict[_Place, Any] = {}
         self._deleted: set[_Place] = set()
+        self._concerned: set[_Place] = set()
 
     def prefetch(self, table: Any, keys: Iterable[Hashable]) -> None:
         """Read the rows of these keys with one statement, and remember which do not exist."""
@@ -65,20 +73,29 @@ class SessionRows:
         if self._added.pop(place, None) is not row:
             self._deleted.add(place)
 
-    def flush(self) -> None:
-        """Write what changed, once, at the end of the batch; the caller commits."""
+    def touch(self, table: type[Any], key: Hashable) -> None:
+        """See Rows."""
+        self._concerned.add((table, key))
+
+    def flush(self) -> Touched:
+        """Write what changed, once, at the end of the batch, and tell which rows; the caller commits."""
         # Deletes go first: a row may have been deleted and added again under its key.
         for table, keys in _grouped(self._deleted):
             self._connection.execute(delete(table.__table__).where(_among(self._connection, table, keys)))
         # Rows whose columns were set in another order, or not all of them, need a statement of their own.
         for (added, *_), rows in _grouped(((type(row), *vars(row)), row) for row in self._added.values()):
             self._insert(added, rows)
-        changed: Iterable[Any] = self._session.dirty
+        changed: Collection[Any] = self._session.dirty
         if self._deleted:
             changed = [row for row in changed if self._known[_place(row)] is row]
-        for table, rows in _grouped((type(row), row) for row in changed):
+        changes = _grouped((type(row), row) for row in changed)
+        for table, rows in changes:
             self._update(table, rows)
+        places = self._deleted, self._added, self._concerned
+        few = sum(map(len, places)) + len(changed) <= MOST_TOUCHED
+        touched = _by_table(chain(*places), changes) if few else None
         self._session.close()  # lets go of the rows, which otherwise wait for the garbage collector
+        return touched
 
     def _insert(self, table: Any, rows: Collection[Any]) -> None:
         columns = {name: key for name, key in _columns(table).items() if name in vars(next(iter(rows)))}
@@ -101,6 +118,15 @@ def _grouped(pairs: Iterable[tuple[K, V]]) -> Iterable[tuple[K, list[V]]]:
     for key, value in pairs:
         groups.setdefault(key, []).append(value)
     return groups.items()
+
+
+def _by_table(places: Iterable[_Place], changed: Iterable[tuple[Any, Collection[Any]]]) -> Touched:
+    keys: defaultdict[Any, set[Hashable]] = defaultdict(set)
+    for table, key in places:
+        keys[table].add(key)
+    for table, rows in changed:
+        keys[table].update(map(_key_of(table), rows))
+    return {table.__table__.name: found for table, found in keys.items()}
 
 
 def _place(row: object) -> _Place:

@@ -48,6 +48,9 @@ class MemoryRows:
         """See Rows."""
         del self.rows[_place(row)]
 
+    def touch(self, table: type[Any], key: Hashable) -> None:
+        """See Rows; nothing is cached here."""
+
 
 def columns_of(table: Any) -> list[str]:
     """The names of a table's columns, its key first."""
