@@ -11,6 +11,7 @@ from bench.figures import (
     catch_up,
     crud,
     hot,
+    lists,
     long_log,
     long_past,
     memory,
@@ -35,6 +36,7 @@ FIGURES: dict[str, Measure] = {
     "memory": memory.measure,
     "visible": visible.measure,
     "catch_up": catch_up.measure,
+    "lists": lists.measure,
     "crud": crud.measure,
     "peers": peers.measure,
 }

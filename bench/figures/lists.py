@@ -1,0 +1,93 @@
+"""ListCustomerOrders: the first and the 1,000th page of a customer with many orders, beside one with few.
+
+Two read stores, each filled by a projector from the log; a page has 50 orders. The customer with 1,000 orders
+has 20 pages: there the last one stands for the 1,000th. One call at a time; the latency is what ghz sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+
+import grpc
+
+from bench.filling import fill
+from bench.load import Call, Sample, medians, sample, warm
+from bench.report import Line, at_most, number, ratio
+from bench.run import Run
+from bench.system import System
+from bench.turns import in_turns
+from bench.watching import wait_until_projected
+from shop.orders.v1.query_service_pb2 import ListCustomerOrdersRequest
+from shop.orders.v1.query_service_pb2_grpc import QueryServiceStub
+
+FEW, MANY, MANY_FULL = 1_000, 50_000, 1_000_000
+PAGE, DEEP = 50, 1_000
+"""Orders on a page, and the number of the page that is far behind."""
+_STEP = 1_000
+"""Orders on the pages by which the token of the deep page is found."""
+
+
+def measure(run: Run) -> Sequence[Line]:
+    """Latencies, and their ratios."""
+    many = MANY_FULL if run.full else MANY
+    with ExitStack() as stack:
+        calls = {
+            (name, count): call
+            for count in (FEW, many)
+            for name, call in _pages(run, stack, count, page=min(DEEP, count // PAGE)).items()
+        }
+        warm(*calls.values())
+        samples = in_turns(
+            run, {key: partial(sample, call, in_flight=1, seconds=run.seconds) for key, call in calls.items()}
+        )
+    return list(_lines(samples, many))
+
+
+def filled(run: Run, stack: ExitStack, count: int) -> System:
+    """A system whose read models know so many orders; the query server is its last process."""
+    system = stack.enter_context(System(run.new_folder()))
+    run.say(f"filling read models with {number(count)} orders")
+    fill(system.settings.event_database_url, count)
+    system.start("nats", "command-server", "projector")
+    wait_until_projected(system, count)
+    return system
+
+
+def _pages(run: Run, stack: ExitStack, count: int, *, page: int) -> dict[str, Call]:
+    system = filled(run, stack, count)
+    [server] = system.start("query-server")
+    address = system.settings.query_address
+    token = asyncio.run(_token(address, (page - 1) * PAGE))
+
+    def call(page_token: str) -> Call:
+        body = json.dumps({"customer_id": "alice", "page_size": PAGE, "page_token": page_token})
+        method = "shop.orders.v1.QueryService/ListCustomerOrders"
+        return Call(method=method, body=body, address=address, server=server)
+
+    return {"first page": call(""), "deep page": call(token)}
+
+
+async def _token(address: str, passed: int) -> str:
+    """The token of the page after so many orders."""
+    token = ""
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = QueryServiceStub(channel)
+        while passed:
+            size = min(passed, _STEP)
+            request = ListCustomerOrdersRequest(customer_id="alice", page_size=size, page_token=token)
+            token = (await stub.ListCustomerOrders(request)).next_page_token
+            passed -= size
+    return token
+
+
+def _lines(samples: dict[tuple[str, int], list[Sample]], many: int) -> Iterator[Line]:
+    for (name, count), found in samples.items():
+        yield Line(what=f"{name}, {count:,} orders", rounds=medians(found), unit="ms")
+    for name in ("first page", "deep page"):
+        over, under = samples[name, many], samples[name, FEW]
+        what = f"{name}, {many:,} ÷ {FEW:,} orders"
+        yield ratio(what, medians(over), medians(under), at_most(1.5))
