@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     query_address: str = "127.0.0.1:50052"
     """host:port on which the query server listens; port 0 takes any free one."""
     projector_address: str = "127.0.0.1:50053"
-    """host:port on which the projector answers health checks; port 0 takes any free one."""
+    """host:port on which the projector serves operators and health checks; port 0 takes any free one."""
     reuse_port: bool = False
     """Whether several processes may listen on one port (SO_REUSEPORT). Off: a second one is noticed."""
 

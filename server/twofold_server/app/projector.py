@@ -17,7 +17,11 @@ from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.projector import HEALTH_NAME, Projector
 from twofold_server.publishing.headers import recorded_event, source_of
 from twofold_server.publishing.stream import STREAM
+from twofold_server.rpc import projection_service
 from twofold_server.rpc.health import Health
+from twofold_server.rpc.projection_overview import ProjectionOverview
+from twofold_server.rpc.projection_service import ProjectionService
+from twofold_server.rpc.requests import RequestReader
 from twofold_server.rpc.server import serving
 from twofold_server.settings import Settings
 
@@ -46,8 +50,19 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
         )
         health = Health()
         config = server_config(settings, settings.projector_address)
-        address = await stack.enter_async_context(
-            serving(config, {}, health, packages=proto_packages(contracts))
+        service = ProjectionService(
+            requests=RequestReader(max_bytes=settings.max_message_bytes),
+            parts=[ProjectionOverview(work.status)],
         )
+        address = await stack.enter_async_context(
+            serving(
+                config,
+                {projection_service.SERVICE: service.handlers()},
+                health,
+                packages=proto_packages(contracts),
+            )
+        )
+        # An operator is answered also, and above all, while the projector is in trouble.
+        health.report(projection_service.SERVICE, True)
         await stack.enter_async_context(reporting(health, [HEALTH_NAME], lambda: work.trouble))
         await until(stop, "projector", address, work.run())

@@ -56,6 +56,11 @@ class ProjectionLoop:
         self._sure_at = time.monotonic()
 
     @property
+    def head(self) -> int:
+        """The last position of the log, as far as this loop knows."""
+        return self._head
+
+    @property
     def trouble(self) -> str:
         """Why the projection is not being kept up to date, in plain words; empty while it is."""
         if not self._fold.is_mine:

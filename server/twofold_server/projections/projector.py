@@ -13,11 +13,13 @@ from twofold_server.database import Database
 from twofold_server.errors import StartupError, Unavailable
 from twofold_server.messages.events import EventCodec
 from twofold_server.modelling import Projection
+from twofold_server.projections.checkpoints import read_checkpoint
 from twofold_server.projections.fold import Fold
 from twofold_server.projections.loop import Pace, ProjectionLoop
 from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.schema import prepare
 from twofold_server.projections.sources import EventLog, Hints
+from twofold_server.projections.status import BuildState, BuildStatus, ProjectionStatus, State
 
 HEALTH_NAME = "twofold.projector"
 """The name of the projector in the health service."""
@@ -45,8 +47,8 @@ class Projector:
         self._projections = projections
         self._prepared = False
         self._why = "it has just begun"
-        self._loops = [
-            ProjectionLoop(
+        self._loops = {
+            projection.name: ProjectionLoop(
                 fold=Fold(database=database, projection=projection, codec=codec),
                 log=log,
                 hints=hints(),
@@ -55,14 +57,50 @@ class Projector:
                 read_size=read_size,
             )
             for projection in projections
-        ]
+        }
 
     @property
     def trouble(self) -> str:
         """Why this projector is not serving, in plain words; empty while it is."""
         if not self._prepared:
             return f"the read store is not ready: {self._why}"
-        return "; ".join(filter(None, (loop.trouble for loop in self._loops)))
+        return "; ".join(filter(None, (loop.trouble for loop in self._loops.values())))
+
+    async def status(self) -> list[ProjectionStatus]:
+        """How each projection is; raises Unavailable."""
+        if not self._prepared:
+            return [
+                ProjectionStatus(name=p.name, version=p.version, state=State.STARTING, trouble=self.trouble)
+                for p in self._projections
+            ]
+        return [await self._status_of(projection) for projection in self._projections]
+
+    async def _status_of(self, projection: Projection) -> ProjectionStatus:
+        loop = self._loops[projection.name]
+        found = await self._database.read(partial(read_checkpoint, projection=projection.name))
+        if found is None:
+            return ProjectionStatus(
+                name=projection.name, version=projection.version, state=State.STARTING, trouble=loop.trouble
+            )
+        head = max(found.head, loop.head)
+        return ProjectionStatus(
+            name=projection.name,
+            version=projection.version,
+            state=_state(loop, behind=head > found.position),
+            position=found.position,
+            head=head,
+            recorded_at=found.recorded_at,
+            trouble=loop.trouble,
+            builds=[
+                BuildStatus(
+                    build=1,
+                    version=found.version,
+                    state=BuildState.LIVE,
+                    position=found.position,
+                    created_at=0,
+                )
+            ],
+        )
 
     async def run(self) -> None:
         """Until cancelled; a batch under way is finished first.
@@ -73,7 +111,7 @@ class Projector:
         await self._prepare()
         try:
             async with asyncio.TaskGroup() as group:
-                for loop in self._loops:
+                for loop in self._loops.values():
                     group.create_task(loop.run())
         except* StartupError as errors:
             raise _first(errors) from None
@@ -90,6 +128,12 @@ class Projector:
             else:
                 self._prepared = True
                 return
+
+
+def _state(loop: ProjectionLoop, *, behind: bool) -> State:
+    if loop.trouble:
+        return State.HELD_UP
+    return State.CATCHING_UP if behind else State.LEVEL
 
 
 def _check_names(projections: Sequence[Projection]) -> None:

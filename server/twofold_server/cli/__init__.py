@@ -5,14 +5,25 @@ Whatever takes long to import is imported by the command that needs it, so that 
 
 from __future__ import annotations
 
-import os
-from importlib import import_module
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from twofold_server.errors import StartupError
+from twofold_server.cli.options import (
+    CommandAddress,
+    Contexts,
+    DataDir,
+    EventDatabaseUrl,
+    LogFormat,
+    LogLevel,
+    NatsPort,
+    NatsUrl,
+    ProjectorAddress,
+    QueryAddress,
+    ReadDatabaseUrl,
+)
+from twofold_server.cli.projections import projections
+from twofold_server.cli.starting import run
 
 app = typer.Typer(
     add_completion=False,
@@ -23,23 +34,6 @@ app = typer.Typer(
     "them. Every option is also an environment variable: --data-dir is TWOFOLD_DATA_DIR. The README lists "
     "the settings that have no option.",
 )
-
-
-def _option(text: str, metavar: str) -> Any:
-    return typer.Option(help=text, metavar=metavar, show_default=False)
-
-
-DataDir = Annotated[Path | None, _option("Folder for everything that is kept. [./data]", "FOLDER")]
-EventDatabaseUrl = Annotated[str | None, _option("The event log. [SQLite in the data folder]", "URL")]
-ReadDatabaseUrl = Annotated[str | None, _option("The read models. [SQLite in the data folder]", "URL")]
-NatsUrl = Annotated[str | None, _option("NATS to connect to. [nats://127.0.0.1:<nats-port>]", "URL")]
-NatsPort = Annotated[int | None, _option("Port of the embedded NATS. [4222]", "PORT")]
-CommandAddress = Annotated[str | None, _option("Where commands are taken. [127.0.0.1:50051]", "HOST:PORT")]
-QueryAddress = Annotated[str | None, _option("Where queries are answered. [127.0.0.1:50052]", "HOST:PORT")]
-ProjectorAddress = Annotated[str | None, _option("Health of the projector. [127.0.0.1:50053]", "HOST:PORT")]
-Contexts = Annotated[str | None, _option("Python packages of bounded contexts. [shop_contexts]", "NAME,…")]
-LogFormat = Annotated[str | None, _option("How log lines look. [console]", "console|json")]
-LogLevel = Annotated[str | None, _option("The least level logged. [info]", "debug|info|warning|error")]
 
 
 @app.command()
@@ -62,7 +56,7 @@ def up(
     for each endpoint and then `ready`. Ctrl-C or SIGTERM stops all of them in order. A role that dies is
     started again. Port 0 takes any free port.
     """
-    _run("twofold_server.supervision.up:run_up", dict(locals()))
+    run("twofold_server.supervision.up:run_up", dict(locals()))
 
 
 @app.command()
@@ -81,7 +75,7 @@ def command_server(
     Serves the CommandService of each context and the EventService, and publishes every event to NATS.
     Commands go on while NATS is away. With PostgreSQL any number of command servers may share one log.
     """
-    _run("twofold_server.app:run_command_server", dict(locals()))
+    run("twofold_server.app:run_command_server", dict(locals()))
 
 
 @app.command()
@@ -100,7 +94,7 @@ def query_server(
 
     It opens them read-only. Any number of query servers may read the same read models.
     """
-    _run("twofold_server.app:run_query_server", dict(locals()))
+    run("twofold_server.app:run_query_server", dict(locals()))
 
 
 @app.command()
@@ -117,9 +111,10 @@ def projector(
 ) -> None:
     """Fold events into the read models.
 
-    New events come from NATS, history from the command server. It serves nothing but health checks.
+    New events come from NATS, history from the command server. It serves the ProjectionService, which
+    `twofold projections` calls, and health checks.
     """
-    _run("twofold_server.app:run_projector", dict(locals()))
+    run("twofold_server.app:run_projector", dict(locals()))
 
 
 contracts = typer.Typer(no_args_is_help=True, help="Today's contract against the events of a log.")
@@ -140,7 +135,7 @@ def contracts_check(
     nothing, also beside a running server; a command server makes the same check when it starts.
     """
     flags = {"data_dir": data_dir, "event_database_url": event_database_url, "contexts": contexts}
-    _run(f"twofold_server.app.contracts:{'check_as_json' if as_json else 'check'}", flags)
+    run(f"twofold_server.app.contracts:{'check_as_json' if as_json else 'check'}", flags)
 
 
 @contracts.command("accept")
@@ -154,8 +149,10 @@ def contracts_accept(
     For the way back to an older version, and for what nobody will ever read again: what stored events
     carry beyond this contract is passed over from now on. Prints what `check` prints.
     """
-    _run("twofold_server.app.contracts:accept", dict(locals()))
+    run("twofold_server.app.contracts:accept", dict(locals()))
 
+
+app.add_typer(projections, name="projections")
 
 relay = typer.Typer(no_args_is_help=True, help="The stream in NATS, as the relay fills it.")
 app.add_typer(relay, name="relay")
@@ -185,7 +182,7 @@ def relay_reseed(
     """
     flags = {name: value for name, value in locals().items() if name not in ("from_position", "yes")}
     how = "reseed_at_once" if yes else "reseed_if_confirmed"
-    _run(f"twofold_server.app.relay:{how}", flags | {"relay_from_position": from_position})
+    run(f"twofold_server.app.relay:{how}", flags | {"relay_from_position": from_position})
 
 
 @app.command()
@@ -194,21 +191,6 @@ def version() -> None:
     from importlib.metadata import version as installed
 
     typer.echo(f"twofold {installed('twofold')}")
-
-
-def _run(start: str, flags: dict[str, Any]) -> None:
-    """Call `module:function` with the settings; what keeps it from starting is one line, and exit code 2."""
-    # gRPC's core would tell of a port in use as well, in its own words.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    try:
-        from twofold_server.settings import load_settings
-
-        module, function = start.split(":")
-        code: int | None = getattr(import_module(module), function)(load_settings(**flags))
-    except StartupError as error:
-        typer.echo(f"twofold: {error}", err=True)
-        raise typer.Exit(2) from None
-    raise typer.Exit(code or 0)
 
 
 def main() -> None:
