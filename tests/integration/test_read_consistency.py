@@ -92,7 +92,12 @@ class ReadSide:
 
     async def _ask(self, request: Any, **more: Any) -> Any:
         contract = CONTRACT.queries[request.DESCRIPTOR.full_name]
-        return await self._bus.ask(QueryCall(contract=contract, request=request, **more))
+        answer = await self._bus.ask(QueryCall(contract=contract, request=request, **more))
+        response: Any = contract.response.FromString(answer.content)
+        told = response.read_info
+        assert (answer.position, answer.token) == (told.position, told.consistency_token)
+        assert answer.stale == told.stale
+        return response
 
 
 def read_store(path: Path) -> ReadStore:

@@ -12,11 +12,13 @@ from shop_contexts import orders
 from twofold_server.errors import StartupError
 from twofold_server.messages.contract import read_contract
 from twofold_server.modelling import Context, Query
+from twofold_server.queries.answer import Answer
 from twofold_server.queries.bus import Middleware, Next, QueryBus, find_queries
 from twofold_server.queries.call import QueryCall
 
 CONTRACT = read_contract("shop.orders.v1")
 CALL = QueryCall(contract=CONTRACT.queries[GetOrderRequest.DESCRIPTOR.full_name], request=GetOrderRequest())
+ANSWER = Answer(body=b"", read_info=b"", position=1, token="")
 
 
 def found_in(context: Context) -> set[type[Message]]:
@@ -53,7 +55,7 @@ async def test_the_first_middleware_is_outermost() -> None:
     heard: list[str] = []
 
     def named(name: str) -> Middleware:
-        async def wrap(call: QueryCall, proceed: Next) -> Message:
+        async def wrap(call: QueryCall, proceed: Next) -> Answer:
             heard.append(f"{name} before")
             response = await proceed(call)
             heard.append(f"{name} after")
@@ -61,9 +63,9 @@ async def test_the_first_middleware_is_outermost() -> None:
 
         return wrap
 
-    async def answer(call: QueryCall) -> Message:
+    async def answer(call: QueryCall) -> Answer:
         heard.append("answer")
-        return GetOrderResponse()
+        return ANSWER
 
-    assert await QueryBus(answer, [named("outer"), named("inner")]).ask(CALL) == GetOrderResponse()
+    assert await QueryBus(answer, [named("outer"), named("inner")]).ask(CALL) is ANSWER
     assert heard == ["outer before", "inner before", "answer", "inner after", "outer after"]

@@ -8,18 +8,20 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
+from msgspec import structs
 from sqlalchemy import Connection
 
 from twofold.v1.reading_pb2 import ReadInfo
 from twofold_server.errors import NotFound, ProjectionLag, TwofoldError, Unavailable
+from twofold_server.messages.contract import QueryContract
 from twofold_server.modelling import CoalescedQuery, Query
+from twofold_server.queries.answer import Answer, Generation, serialized
 from twofold_server.queries.bus import FoundQuery
 from twofold_server.queries.call import QueryCall
 from twofold_server.queries.coalescing import Coalescer
 from twofold_server.queries.consistency import (
     fails_when_stale,
     has_token,
-    mark,
     patience,
     read_info,
     wanted_position,
@@ -29,11 +31,19 @@ from twofold_server.queries.read_store import ReadStore
 from twofold_server.queries.snapshots import Checkpoint, ReadCheckpoint
 
 
-class _Answer(NamedTuple):
+class _Read(NamedTuple):
     """An answer as one snapshot gave it."""
 
     response: Message | Exception
+    snapshot: _Snapshot
+
+
+class _Snapshot(NamedTuple):
+    """What all answers of one snapshot have in common."""
+
+    checkpoint: Checkpoint
     info: ReadInfo
+    read_info: bytes
 
 
 class Answers:
@@ -52,25 +62,25 @@ class Answers:
         self._read_checkpoint = read_checkpoint
         self._readers = {request: self._reader(found) for request, found in queries.items()}
 
-    async def answer(self, call: QueryCall) -> Message:
-        """The response, with ``read_info``.
+    async def answer(self, call: QueryCall) -> Answer:
+        """The response, serialized, with ``read_info``.
 
         Raises InvalidRequest for a bad token, ProjectionLag where the wait was in vain and the caller wants
         no stale answer, Unavailable, and what the query itself raises.
         """
         read = self._readers[type(call.request)]
         if not has_token(call):
-            return _delivered(await read(call.request), stale=False)
+            return _delivered(await read(call.request))
         known = await self._known(call.contract.projection)
         wanted = wanted_position(call, known.log_id)
         give_up = time.monotonic() + patience(call)
         while True:
             await known.reach(wanted, give_up - time.monotonic())
-            answer = await read(call.request)
-            if answer.info.position >= wanted:
-                return _delivered(answer, stale=False)
+            found = await read(call.request)
+            if found.snapshot.checkpoint.position >= wanted:
+                return _delivered(found)
             if time.monotonic() >= give_up:
-                return _late(call, answer, wanted)
+                return _late(call, found, wanted)
 
     async def _known(self, projection: str) -> Position:
         known = self._positions[projection]
@@ -80,36 +90,38 @@ class Answers:
             raise _not_begun(projection)
         return known
 
-    def _reader(self, found: FoundQuery) -> Callable[[Any], Awaitable[_Answer]]:
-        projection = found.contract.projection
-        if isinstance(found.query, CoalescedQuery):
-            return Coalescer(partial(self._read, projection, found.query.answer_all)).ask
-        answer_all = partial(_one, found.query)
+    def _reader(self, found: FoundQuery) -> Callable[[Any], Awaitable[_Read]]:
+        query = found.query
+        if isinstance(query, CoalescedQuery):
+            return Coalescer(partial(self._read, found.contract, query.answer_all)).ask
+        answer_all = partial(_one, query)
 
-        async def read(request: Any) -> _Answer:
-            return (await self._read(projection, answer_all, [request]))[0]
+        async def read(request: Any) -> _Read:
+            return (await self._read(found.contract, answer_all, [request]))[0]
 
         return read
 
     async def _read(
-        self, projection: str, answer_all: AnswerAll, requests: Sequence[Any]
-    ) -> Sequence[_Answer]:
+        self, contract: QueryContract, answer_all: AnswerAll, requests: Sequence[Any]
+    ) -> Sequence[_Read]:
         """Answer requests, and read how far the projection is, in one snapshot."""
+        projection = contract.projection
         known = self._positions[projection]
         known_before = known.position
-        work = partial(_snapshot, self._read_checkpoint, projection, answer_all, requests)
+        work = partial(_answer_in_snapshot, self._read_checkpoint, projection, answer_all, requests)
         checkpoint, responses = await self._store.read(work)
         if checkpoint is None:
             raise _not_begun(projection)
         known.saw(checkpoint, known_before=known_before)
         info = read_info(checkpoint, known)
-        return [_Answer(response, info) for response in responses]
+        snapshot = _Snapshot(checkpoint, info, serialized(info, contract.response))
+        return [_Read(response, snapshot) for response in responses]
 
 
 AnswerAll = Callable[[Sequence[Any], Any], Sequence[Message | Exception]]
 
 
-def _snapshot(
+def _answer_in_snapshot(
     read_checkpoint: ReadCheckpoint,
     projection: str,
     answer_all: AnswerAll,
@@ -127,21 +139,32 @@ def _one(query: Query, requests: Sequence[Any], connection: Any) -> Sequence[Mes
         return [error]
 
 
-def _delivered(answer: _Answer, *, stale: bool) -> Message:
-    if isinstance(answer.response, Exception):
-        raise answer.response
-    mark(answer.response, answer.info, stale=stale)
-    return answer.response
+def _delivered(found: _Read) -> Answer:
+    response, (checkpoint, info, read_info) = found
+    if isinstance(response, Exception):
+        raise response
+    return Answer(
+        body=response.SerializeToString(),
+        read_info=read_info,
+        position=info.position,
+        token=info.consistency_token,
+        generation=Generation(checkpoint.log_id, checkpoint.version, checkpoint.epoch),
+        behind=info.lag.seconds + info.lag.nanos / 1e9,
+    )
 
 
-def _late(call: QueryCall, answer: _Answer, wanted: int) -> Message:
-    have = answer.info.position
+def _late(call: QueryCall, found: _Read, wanted: int) -> Answer:
+    have = found.snapshot.checkpoint.position
     if fails_when_stale(call):
         raise ProjectionLag(call.contract.projection, want=wanted, have=have)
-    if isinstance(answer.response, NotFound):
+    if isinstance(found.response, NotFound):
         # It may well exist: say that this was not the whole truth.
-        answer.response.metadata |= {"stale": "true", "want": str(wanted), "have": str(have)}
-    return _delivered(answer, stale=True)
+        found.response.metadata |= {"stale": "true", "want": str(wanted), "have": str(have)}
+    answer = _delivered(found)
+    stale = ReadInfo()
+    stale.CopyFrom(found.snapshot.info)
+    stale.stale = True
+    return structs.replace(answer, stale=True, read_info=serialized(stale, call.contract.response))
 
 
 def _not_begun(projection: str) -> Unavailable:

@@ -10,11 +10,12 @@ from google.protobuf.message import Message
 from twofold_server.errors import StartupError
 from twofold_server.messages.contract import ContextContract, QueryContract
 from twofold_server.modelling import CoalescedQuery, Context, Query
+from twofold_server.queries.answer import Answer
 from twofold_server.queries.call import QueryCall
 
-Next = Callable[[QueryCall], Awaitable[Message]]
+Next = Callable[[QueryCall], Awaitable[Answer]]
 """The rest of the way: the next middleware, or the answer."""
-Middleware = Callable[[QueryCall, Next], Awaitable[Message]]
+Middleware = Callable[[QueryCall, Next], Awaitable[Answer]]
 """Wraps a dispatch: calls the next with the call or another one, or raises."""
 
 
@@ -26,8 +27,8 @@ class QueryBus:
         for wrap in reversed(middleware):
             self._entry = _wrapped(wrap, self._entry)
 
-    async def ask(self, call: QueryCall) -> Message:
-        """The response, with ``read_info`` filled in; raises what the answer or the middleware raises."""
+    async def ask(self, call: QueryCall) -> Answer:
+        """The answer; raises what the answer or the middleware raises."""
         return await self._entry(call)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from google.protobuf.duration_pb2 import Duration
 
 from twofold.v1.reading_pb2 import ON_STALE_FAIL, ReadInfo, ReadOptions
@@ -54,10 +52,3 @@ def read_info(checkpoint: Checkpoint, known: Position) -> ReadInfo:
         lag_positions=positions,
         consistency_token=consistency_token(checkpoint.log_id, checkpoint.position),
     )
-
-
-def mark(response: Any, info: ReadInfo, *, stale: bool) -> None:
-    """Say in a response how fresh it is."""
-    response.read_info.CopyFrom(info)
-    if stale:
-        response.read_info.stale = True

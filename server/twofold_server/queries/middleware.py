@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from google.protobuf.message import Message
-
 from twofold_server.errors import TwofoldError
 from twofold_server.logs import CallLog
+from twofold_server.queries.answer import Answer
 from twofold_server.queries.bus import Middleware, Next
 from twofold_server.queries.call import QueryCall
 
@@ -17,7 +16,7 @@ def logging_answers() -> Middleware:
     """One line a query: what was asked, what came of it, how long it took."""
     log = CallLog()
 
-    async def log_outcome(call: QueryCall, proceed: Next) -> Message:
+    async def log_outcome(call: QueryCall, proceed: Next) -> Answer:
         started = time.perf_counter()
         outcome = "ok"
         try:

@@ -16,6 +16,14 @@ class Checkpoint(Protocol):
         """The id of the log."""
 
     @property
+    def version(self) -> int:
+        """The version of the projection that filled the tables."""
+
+    @property
+    def epoch(self) -> int:
+        """Which projector filled them last, or rewrote them."""
+
+    @property
     def position(self) -> int:
         """The position of the last event that was applied."""
 

@@ -11,10 +11,12 @@ CORRELATION_ID = "twofold-correlation-id"
 CAUSATION_ID = "twofold-causation-id"
 ACTOR = "twofold-actor"
 TRACEPARENT = "traceparent"
+IS_STALE = ("twofold-stale", "true")
+"""Trailing metadata of an answer that is older than the token asked for."""
 MAX_LENGTH = 255
 """Characters that the log keeps of each."""
 
-__all__ = ["ACTOR", "CAUSATION_ID", "CORRELATION_ID", "TOKEN", "TRACEPARENT", "read_metadata"]
+__all__ = ["ACTOR", "CAUSATION_ID", "CORRELATION_ID", "IS_STALE", "TOKEN", "TRACEPARENT", "read_metadata"]
 
 
 def read_metadata(context: Any) -> dict[str, str]:

@@ -32,10 +32,10 @@ def query_handler(
                 token=metadata.get(metadata_keys.TOKEN, ""),
                 time_remaining=context.time_remaining(),
             )
-            response: Any = await bus.ask(call)
-        context.set_trailing_metadata(((metadata_keys.TOKEN, response.read_info.consistency_token),))
-        answer: bytes = response.SerializeToString()
-        return answer
+            answer = await bus.ask(call)
+        token = metadata_keys.TOKEN, answer.token
+        context.set_trailing_metadata((token, metadata_keys.IS_STALE) if answer.stale else (token,))
+        return answer.content
 
     requests.warm_up(contract.request)
     guarded: UnaryHandler = guarded_unary(handle, method=contract.method, domain=contract.package)
