@@ -18,7 +18,7 @@ from shop.orders.v1.values_pb2 import OrderStatus
 from shop.orders.v1.views_pb2 import Order, OrderItemView
 from shop_contexts.orders.money import times, total
 from shop_contexts.orders.tables import CustomerRow, OrderRow
-from twofold_server.modelling import Event, Projection, Rows
+from twofold_server.modelling import Event, Projection, Rows, stream_by
 
 F = TypeVar("F", bound=Message)
 Change = Callable[[Order, F, Timestamp], None]
@@ -182,4 +182,5 @@ orders_projection = Projection(
         facts.OrderCancelled: _changes(cancelled),
     },
     prefetch={OrderRow: lambda event: event.data.order_id, CustomerRow: _customer_of},
+    stream_of={OrderRow: stream_by("order", "order_id")},
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Index, Integer, LargeBinary, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 
+from shop.orders.v1.views_pb2 import Order
+
 
 class Base(MappedAsDataclass, DeclarativeBase):
     """The tables of this context."""
@@ -30,7 +32,7 @@ class OrderRow(Base, kw_only=True):
     """Microseconds since 1970 UTC."""
     position: Mapped[int] = mapped_column(BigInteger)
     """The global position of the last event that is in this row."""
-    view: Mapped[bytes] = mapped_column(LargeBinary)
+    view: Mapped[bytes] = mapped_column(LargeBinary, info={"message": Order})
     """The ``shop.orders.v1.Order``, serialized."""
 
 

@@ -4,7 +4,7 @@ from twofold_server.errors import InvalidRequest, NotFound, Rejected
 from twofold_server.modelling.context import Context
 from twofold_server.modelling.decider import Decider, Given
 from twofold_server.modelling.paging import Page, page_of
-from twofold_server.modelling.projection import Event, EventMetadata, Projection, Rows
+from twofold_server.modelling.projection import Event, EventMetadata, Projection, Rows, stream_by
 from twofold_server.modelling.query import CoalescedQuery, Query
 from twofold_server.modelling.upcaster import Upcaster
 
@@ -24,4 +24,5 @@ __all__ = [
     "Rows",
     "Upcaster",
     "page_of",
+    "stream_by",
 ]

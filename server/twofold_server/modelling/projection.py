@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -86,3 +86,13 @@ class Projection:
     prefetch: Mapping[type[Any], Callable[[Event[Any]], Hashable | None]]
     """For each table: the primary key that an event will touch, or None. A batch reads all of these with
     one statement; a key that is missing here costs a statement, nothing else."""
+    stream_of: Mapping[type[Any], Callable[[Any], str]] = field(default_factory=dict)
+    """For tables of which each row comes out of one stream alone, whatever other streams hold:
+    ``row -> stream name``, out of the columns of the primary key alone (see ``stream_by``). Such rows are
+    verified and explained by their streams; rows of all other tables, counters for instance, only by a fold
+    of the whole log."""
+
+
+def stream_by(category: str, attribute: str) -> Callable[[Any], str]:
+    """The stream of a row whose key holds the aggregate's id: ``order-<id>`` in category ``order``."""
+    return lambda row: f"{category}-{getattr(row, attribute)}"

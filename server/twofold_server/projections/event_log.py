@@ -9,9 +9,15 @@ from typing import Any
 
 import grpc
 
-from twofold.v1.event_service_pb2 import ReadEventsRequest, ReadEventsResponse
+from twofold.v1.event_service_pb2 import (
+    ReadEventsRequest,
+    ReadEventsResponse,
+    ReadStreamRequest,
+    ReadStreamResponse,
+)
 from twofold.v1.event_service_pb2_grpc import EventServiceStub
 from twofold_server.event_store.envelope import from_proto
+from twofold_server.event_store.events import RecordedEvent
 from twofold_server.projections.sources import LogAway, LogBatch
 
 LOG_ID = "twofold-log-id"
@@ -39,7 +45,7 @@ class GrpcEventLog:
         call = self._stub.ReadEvents(ReadEventsRequest(after_position=after, limit=limit))
         try:
             log_id = await _log_id(call)
-            while (answer := await _answer(call)) is not None:
+            while isinstance(answer := await _answer(call), ReadEventsResponse):
                 yield LogBatch(log_id, [from_proto(event) for event in answer.events], answer.head_position)
         except grpc.aio.AioRpcError as error:
             raise _away(error.details() or error.code().name) from error
@@ -48,11 +54,29 @@ class GrpcEventLog:
         finally:
             call.cancel()
 
+    async def read_stream(self, name: str, *, after: int = 0) -> list[RecordedEvent]:
+        """See StreamLog."""
+        call = self._stub.ReadStream(ReadStreamRequest(stream_name=name, from_version=after + 1))
+        events: list[RecordedEvent] = []
+        try:
+            while isinstance(answer := await _answer(call), ReadStreamResponse):
+                events += [from_proto(event) for event in answer.events]
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return []
+            raise _away(error.details() or error.code().name) from error
+        except TimeoutError:
+            raise _away(f"no answer within {ANSWER_SECONDS:.0f} s") from None
+        finally:
+            call.cancel()
+        return events
 
-async def _answer(call: Any) -> ReadEventsResponse | None:
+
+async def _answer(call: Any) -> Any:
+    """The next message; None at the end."""
     async with asyncio.timeout(ANSWER_SECONDS):
         answer = await call.read()
-    return answer if isinstance(answer, ReadEventsResponse) else None
+    return None if answer is grpc.aio.EOF else answer
 
 
 async def _log_id(call: Any) -> str:

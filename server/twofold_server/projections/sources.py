@@ -32,6 +32,16 @@ class EventLog(Protocol):
         """At most ``limit`` events after a position, in batches, at least one; raises LogAway."""
 
 
+class StreamLog(EventLog, Protocol):
+    """The log, and each stream of it."""
+
+    async def read_stream(self, name: str, *, after: int = 0) -> list[RecordedEvent]:
+        """The events of one stream after a stream version, none where there is no such stream.
+
+        Raises LogAway.
+        """
+
+
 class Hints(Protocol):
     """Events that a broker brings: possibly twice, late, reordered, or not at all."""
 

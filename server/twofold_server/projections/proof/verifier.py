@@ -1,0 +1,179 @@
+"""Verification of one read model: it is what the log makes of it, or here is what differs."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+
+from twofold_server.database import Database
+from twofold_server.errors import InvalidRequest
+from twofold_server.messages.events import EventCodec
+from twofold_server.modelling import Projection
+from twofold_server.projections.handlers import Handlers
+from twofold_server.projections.proof.checking import check_all, check_streams
+from twofold_server.projections.proof.findings import Finding, Part, Progress, Summary
+from twofold_server.projections.proof.repair import Repair
+from twofold_server.projections.proof.replay import Place, Replay
+from twofold_server.projections.proof.scratch import Scratch
+from twofold_server.projections.proof.shapes import shape_of
+from twofold_server.projections.proof.stored import Stand, count_rows, read_some, read_stand
+from twofold_server.projections.proof.truth import StreamTruth, Truth
+from twofold_server.projections.proof.walk import Walk
+from twofold_server.projections.sources import StreamLog
+
+TOGETHER = 20
+"""Streams that are read and compared together."""
+
+
+class Verifier:
+    """Compares the rows of a projection with those that its handlers make of the log.
+
+    Comparing is done at the position that the snapshot of the rows states, so it is right while the
+    projector goes on. Nothing is written without ``mend``.
+    """
+
+    def __init__(
+        self, *, database: Database, projection: Projection, codec: EventCodec, log: StreamLog, repair: Repair
+    ) -> None:
+        self._database = database
+        self._projection = projection
+        self._handlers = Handlers(projection, codec)
+        self._replay = Replay(projection, self._handlers)
+        self._log = log
+        self._repair = repair
+        self._read_stand = partial(read_stand, projection=projection.name)
+
+    async def verify_all(self, *, mend: bool = False) -> AsyncGenerator[Finding, None]:
+        """Every row of every table, by a fold of the whole log into a temporary file.
+
+        Raises LogAway, Unavailable; with ``mend`` also TakenOver.
+        """
+        stand = await self._database.read(self._read_stand)
+        shapes = [shape_of(table) for table in self._projection.tables]
+        tally = _Tally(stand.position, total=await self._database.read(lambda c: count_rows(c, shapes)))
+        with Scratch() as scratch:
+            walk = self.walk(scratch)
+            async for position in walk.to(stand):
+                yield Progress(position=position, head=stand.position, total=tally.total)
+            async with aclosing(check_all(self._database, self._projection, walk)) as parts:
+                async for part in parts:
+                    for finding in await self._findings(part, walk, tally, mend):
+                        yield finding
+        yield tally.summary()
+
+    async def verify_sample(self, count: int, *, mend: bool = False) -> AsyncGenerator[Finding, None]:
+        """About so many rows of tables that tell their stream, and streams drawn from the log.
+
+        The one half finds rows that are wrong or should not be, the other rows that are missing.
+        Raises what ``verify_all`` does, and InvalidRequest where no table tells its stream.
+        """
+        if not self._replay.shapes:
+            raise InvalidRequest(
+                f"no table of projection {self._projection.name} tells the stream of a row; verify all rows",
+                reason="NO_STREAMS",
+            )
+        stand = await self._database.read(self._read_stand)
+        known = await self._some_rows(count - count // 2)
+        known |= {name: set() for name in await self._some_streams(stand, count // 2) if name not in known}
+        async with aclosing(self._verify(stand, known, mend)) as findings:
+            async for finding in findings:
+                yield finding
+
+    async def verify_streams(
+        self, streams: Sequence[str], *, mend: bool = False
+    ) -> AsyncGenerator[Finding, None]:
+        """The rows that these streams make; raises what ``verify_all`` does."""
+        stand = await self._database.read(self._read_stand)
+        async with aclosing(self._verify(stand, {name: set() for name in streams}, mend)) as findings:
+            async for finding in findings:
+                yield finding
+
+    def walk(self, scratch: Scratch) -> Walk:
+        """A walk through the log, not yet begun."""
+        return Walk(projection=self._projection, handlers=self._handlers, log=self._log, scratch=scratch)
+
+    async def _verify(
+        self, stand: Stand, known: dict[str, set[Place]], mend: bool
+    ) -> AsyncGenerator[Finding, None]:
+        tally = _Tally(stand.position, total=len(known))
+        tally.passed_over = self._passed_over()
+        names = list(known)
+        for start in range(0, len(names), TOGETHER):
+            some = names[start : start + TOGETHER]
+            truth = StreamTruth(self._replay, self._log, some)
+            places = {place for name in some for place in known[name]}
+            for part in await check_streams(self._database, self._projection.name, truth, places):
+                for finding in await self._findings(part, truth, tally, mend):
+                    yield finding
+        yield tally.summary()
+
+    async def _findings(self, part: Part, truth: Truth, tally: _Tally, mend: bool) -> list[Finding]:
+        if part.differences and mend:
+            await self._repair.mend(truth, part.shape, list(part.differences))
+        found: list[Finding] = [replace(each, repaired=mend) for each in part.differences.values()]
+        tally.add(part, repaired=mend)
+        return [*found, tally.progress()]
+
+    async def _some_rows(self, count: int) -> dict[str, set[Place]]:
+        known: dict[str, set[Place]] = defaultdict(set)
+        for shape in self._replay.shapes:
+            share = -(-count // len(self._replay.shapes))
+            for key in await self._database.read(partial(read_some, shape=shape, count=share)):
+                known[self._replay.stream_of(shape, key)].add((shape, key))
+        return known
+
+    async def _some_streams(self, stand: Stand, count: int) -> set[str]:
+        found: set[str] = set()
+        for position in random.sample(range(stand.position), min(count, stand.position)):
+            async with aclosing(self._log.read(position, limit=1)) as batches:
+                found |= {e.stream_name for e in (await anext(batches)).events if self._handlers.handle(e)}
+        return found
+
+    def _passed_over(self) -> tuple[str, ...]:
+        single = set(self._projection.stream_of)
+        return tuple(
+            f"table {shape_of(table).name}: several streams feed its rows, verify all to check it"
+            for table in self._projection.tables
+            if table not in single
+        )
+
+
+class _Tally:
+    """What has been found so far."""
+
+    def __init__(self, position: int, *, total: int) -> None:
+        self.total = total
+        self.passed_over: tuple[str, ...] = ()
+        self._position = position
+        self._rows = 0
+        self._differences = 0
+        self._repaired = 0
+
+    def add(self, part: Part, *, repaired: bool) -> None:
+        """Count a part."""
+        self._rows += part.rows
+        self._differences += len(part.differences)
+        self._repaired += len(part.differences) if repaired else 0
+
+    def progress(self) -> Progress:
+        """How far it is."""
+        return Progress(
+            position=self._position,
+            head=self._position,
+            checked=self._rows,
+            total=max(self.total, self._rows),
+        )
+
+    def summary(self) -> Summary:
+        """The end."""
+        return Summary(
+            position=self._position,
+            rows=self._rows,
+            differences=self._differences,
+            repaired=self._repaired,
+            passed_over=self.passed_over,
+        )
