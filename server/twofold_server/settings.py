@@ -87,6 +87,15 @@ class Settings(BaseSettings):
     request_id_days: float = Field(default=7, gt=0)
     """Days for which the answer to a request id is kept, so that a retry is told apart from a new command."""
 
+    projection_attempts: int = Field(default=5, ge=1, le=100)
+    """How often a projection tries an event whose handler fails, before it parks the event's key."""
+    projection_retry_seconds: float = Field(default=0.1, ge=0, le=60)
+    """The pause before the second attempt; it doubles with each further one, and varies."""
+    projection_max_retry_seconds: float = Field(default=5, ge=0, le=3600)
+    """The longest pause between two attempts; other events of the projection wait meanwhile."""
+    projection_max_parked: int = Field(default=1000, ge=0)
+    """Parked keys with which a projection stands still instead of parking more; 0 parks none."""
+
     @field_validator("contexts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

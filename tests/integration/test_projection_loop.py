@@ -28,12 +28,14 @@ from twofold_server.projections.checkpoints import TakenOver
 from twofold_server.projections.fold import Fold
 from twofold_server.projections.loop import Pace, gapless
 from twofold_server.projections.notices import ProgressNotices
+from twofold_server.projections.parking import Patience
 from twofold_server.projections.projector import Projector
 from twofold_server.projections.schema import prepare
 from twofold_server.projections.sources import LogAway, LogBatch
 
 pytestmark = pytest.mark.timeout(60)
 QUICK = Pace(silence=0.02, stalled=0.3, retry=0.01, max_retry=0.05)
+PATIENCE = Patience(attempts=2, pause=0.001, max_pause=0.01)
 
 
 class Log:
@@ -96,7 +98,11 @@ def history() -> History:
 
 
 def projector_of(
-    database: Database, log: Log, broker: Broker, projection: Projection = orders_projection
+    database: Database,
+    log: Log,
+    broker: Broker,
+    projection: Projection = orders_projection,
+    patience: Patience = PATIENCE,
 ) -> Projector:
     return Projector(
         database=database,
@@ -106,6 +112,7 @@ def projector_of(
         hints=lambda: broker,
         notices=ProgressNotices(None),
         pace=QUICK,
+        patience=patience,
         read_size=20,
     )
 
@@ -327,9 +334,23 @@ async def test_a_projector_that_cannot_start_says_why(database: Database, histor
         assert projector.trouble == ""
 
 
+async def test_a_parked_key_does_not_hold_up_the_projector(database: Database, history: History) -> None:
+    projector = projector_of(database, Log(history), Broker())
+    async with running(projector) as task:
+        await reaches(database, history, task)
+        history.paid("nobody")
+        known = history.events[:30]
+        history.grow(20, seed=2)
+        async with asyncio.timeout(10):
+            while await position(database) < history.head:  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
+        assert await shown(database) == folded(known + history.events[31:])
+        assert projector.trouble == ""
+
+
 async def test_a_stalled_projector_says_where_and_why(database: Database, history: History) -> None:
     log = Log(history)
-    projector = projector_of(database, log, Broker())
+    projector = projector_of(database, log, Broker(), patience=replace(PATIENCE, max_parked=0))
     async with running(projector) as task:
         await reaches(database, history, task)
         history.paid("nobody")

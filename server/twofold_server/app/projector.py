@@ -14,6 +14,7 @@ from twofold_server.messages.events import EventCodec
 from twofold_server.projections.event_log import open_event_log
 from twofold_server.projections.jetstream import JetStreamHints
 from twofold_server.projections.notices import ProgressNotices
+from twofold_server.projections.parking import Patience
 from twofold_server.projections.projector import HEALTH_NAME, Projector
 from twofold_server.publishing.headers import recorded_event, source_of
 from twofold_server.publishing.stream import STREAM
@@ -47,6 +48,7 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
                 client=client, stream=STREAM, decode=recorded_event, source_of=source_of
             ),
             notices=ProgressNotices(client),
+            patience=_patience(settings),
         )
         health = Health()
         config = server_config(settings, settings.projector_address)
@@ -66,3 +68,12 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
         health.report(projection_service.SERVICE, True)
         await stack.enter_async_context(reporting(health, [HEALTH_NAME], lambda: work.trouble))
         await until(stop, "projector", address, work.run())
+
+
+def _patience(settings: Settings) -> Patience:
+    return Patience(
+        attempts=settings.projection_attempts,
+        pause=settings.projection_retry_seconds,
+        max_pause=settings.projection_max_retry_seconds,
+        max_parked=settings.projection_max_parked,
+    )

@@ -15,8 +15,10 @@ from twofold_server.database import Database
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.messages.events import EventCodec
 from twofold_server.modelling import Projection
+from twofold_server.projections.attempts import Attempts, begin
 from twofold_server.projections.checkpoints import Checkpoint, TakenOver, advance, read_checkpoint, take_over
 from twofold_server.projections.handlers import Handlers
+from twofold_server.projections.letters import Scope, park, parked_among, parked_keys, set_aside
 from twofold_server.projections.notices import Written
 from twofold_server.projections.rows import SessionRows, Touched
 
@@ -36,6 +38,8 @@ class Fold:
         self._handlers = Handlers(projection, codec)
         self._checkpoint: Checkpoint | None = None
         self._written: Written | None = None
+        self._suspect: Attempts | None = None
+        self._parked = 0
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -65,33 +69,76 @@ class Fold:
         """What the last batch wrote; None before there was one."""
         return self._written
 
+    @property
+    def scope(self) -> Scope:
+        """Whose dead letters are this fold's."""
+        return Scope(self.name, 1)
+
+    @property
+    def suspect(self) -> Attempts | None:
+        """The event that an earlier projector began with and did not get past; None for none."""
+        return self._suspect
+
+    @property
+    def parked(self) -> int:
+        """How many keys are parked."""
+        return self._parked
+
+    def handles(self, event: RecordedEvent) -> bool:
+        """Whether an event matters to this projection."""
+        return self._handlers.handle(event)
+
     async def find(self) -> Checkpoint | None:
         """The checkpoint as it is stored; None before the first start."""
         return await self._database.read(partial(read_checkpoint, projection=self.name))
 
     async def take_over(self, log_id: str) -> None:
         """Become the one that writes this projection; raises StartupError (see checkpoints)."""
-        self._checkpoint = await self._database.write(
-            partial(take_over, projection=self.name, version=self._projection.version, log_id=log_id)
+        self._checkpoint, self._suspect, self._parked = await self._database.write(
+            partial(self._begin, log_id=log_id)
         )
+
+    def _begin(self, connection: Connection, log_id: str) -> tuple[Checkpoint, Attempts | None, int]:
+        mine = take_over(connection, self.name, self._projection.version, log_id)
+        suspect = begin(connection, self.scope, mine.position + 1)
+        return mine, suspect, parked_keys(connection, self.scope)
 
     async def refresh(self) -> None:
         """Read the checkpoint again, after a transaction of unknown end; raises TakenOver."""
         mine = self.checkpoint
-        found = await self.find()
+        found, parked = await self._database.read(self._look)
         if found is None or (found.log_id, found.epoch) != (mine.log_id, mine.epoch):
             raise TakenOver(f"another projector has taken over projection {self.name}; this one stops")
-        self._checkpoint = found
+        self._checkpoint, self._parked = found, parked
+
+    def _look(self, connection: Connection) -> tuple[Checkpoint | None, int]:
+        return read_checkpoint(connection, self.name), parked_keys(connection, self.scope)
 
     async def apply(self, events: Sequence[RecordedEvent], *, head: int = 0) -> None:
         """Apply events in order of position and move the checkpoint, all or nothing.
 
-        Events that were applied before are dropped. ``head`` is the end of the log, as far as is known.
-        Raises Hole where events are missing before or between them, TakenOver where another projector is
-        the newer one, Unavailable, and whatever a handler raises.
+        Events that were applied before are dropped, those of parked keys are noted to wait. ``head`` is the
+        end of the log, as far as is known. Raises Hole where events are missing before or between them,
+        TakenOver where another projector is the newer one, Unavailable, and whatever a handler raises.
         """
         async with self._one_at_a_time:
             await self._apply(events, head)
+
+    async def park(self, event: RecordedEvent, *, attempts: int, error: str, head: int = 0) -> None:
+        """Pass over the next event: it and the later ones of its key wait. Raises as ``apply``."""
+        async with self._one_at_a_time:
+            current = self.checkpoint
+            _check_gapless([event], current.position)
+            following = _after(current, event, head)
+
+            def work(connection: Connection) -> None:
+                advance(connection, current, following)
+                park(connection, self.scope, event, attempts=attempts, error=error)
+
+            await self._database.write(work)
+            self._written = Written(current.position, following.position, {})
+            self._checkpoint = following
+            self._parked += 1
 
     @asynccontextmanager
     async def still(self) -> AsyncIterator[Checkpoint]:
@@ -108,13 +155,24 @@ class Fold:
         current = self.checkpoint
         following = replace(current, epoch=current.epoch + 1)
 
-        def fenced(connection: Connection) -> T:
+        def fenced(connection: Connection) -> tuple[T, int]:
             advance(connection, current, following)
-            return work(connection)
+            return work(connection), parked_keys(connection, self.scope)
 
-        result = await self._database.write(fenced)
+        result, self._parked = await self._database.write(fenced)
         self._checkpoint = following
         return result
+
+    async def note(self, work: Callable[[Connection], None]) -> None:
+        """Write something beside the rows, under the fence; the checkpoint stays as it is."""
+        async with self._one_at_a_time:
+            current = self.checkpoint
+
+            def fenced(connection: Connection) -> None:
+                advance(connection, current, current)
+                work(connection)
+
+            await self._database.write(fenced)
 
     async def _apply(self, events: Sequence[RecordedEvent], head: int) -> None:
         current = self.checkpoint
@@ -122,15 +180,9 @@ class Fold:
         if not fresh:
             return
         _check_gapless(fresh, current.position)
-        last = fresh[-1]
-        following = replace(
-            current,
-            position=last.position,
-            recorded_at=last.recorded_at,
-            head=max(head, current.head, last.position),
-        )
+        following = _after(current, fresh[-1], head)
         touched = await self._database.write(partial(self._work, fresh, current, following))
-        self._written = Written(current.position, last.position, touched)
+        self._written = Written(current.position, following.position, touched)
         self._checkpoint = following
 
     def _work(
@@ -138,7 +190,22 @@ class Fold:
     ) -> Touched:
         # The fence comes first: a projector that was replaced waits for nothing and works for nothing.
         advance(connection, current, following)
-        handled = [event for event in fresh if self._handlers.handle(event)]
+        handled = [event for event in fresh if self.handles(event)]
+        if self._parked:
+            handled = self._not_parked(connection, handled)
+        return self.handle(connection, handled)
+
+    def _not_parked(self, connection: Connection, events: list[RecordedEvent]) -> list[RecordedEvent]:
+        parked = parked_among(connection, self.scope, {event.stream_name for event in events})
+        if waiting := [event for event in events if event.stream_name in parked]:
+            set_aside(connection, self.scope, waiting)
+        return [event for event in events if event.stream_name not in parked]
+
+    def handle(self, connection: Connection, handled: Sequence[RecordedEvent]) -> Touched:
+        """Let the handlers change the rows for events that matter; the caller has passed the fence.
+
+        Returns which rows were written.
+        """
         if not handled:
             return {}
         rows = SessionRows(connection)
@@ -148,6 +215,15 @@ class Fold:
         for recorded, event in zip(handled, events, strict=True):
             self._handlers.apply(recorded, event, rows)
         return rows.flush()
+
+
+def _after(current: Checkpoint, last: RecordedEvent, head: int) -> Checkpoint:
+    return replace(
+        current,
+        position=last.position,
+        recorded_at=last.recorded_at,
+        head=max(head, current.head, last.position),
+    )
 
 
 def _check_gapless(events: Sequence[RecordedEvent], after: int) -> None:

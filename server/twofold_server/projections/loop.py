@@ -15,6 +15,7 @@ from twofold_server.errors import StartupError, Unavailable
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.projections.fold import Fold
 from twofold_server.projections.notices import ProgressNotices
+from twofold_server.projections.parking import ParkingFold, Patience
 from twofold_server.projections.sources import EventLog, Hints, LogAway, LogBatch
 
 
@@ -39,10 +40,19 @@ class ProjectionLoop:
     """
 
     def __init__(
-        self, *, fold: Fold, log: EventLog, hints: Hints, notices: ProgressNotices, pace: Pace, read_size: int
+        self,
+        *,
+        fold: Fold,
+        log: EventLog,
+        hints: Hints,
+        notices: ProgressNotices,
+        pace: Pace,
+        patience: Patience,
+        read_size: int,
     ) -> None:
         """``read_size`` is the number of events that one call to the log asks for."""
         self._fold = fold
+        self._parking = ParkingFold(fold, patience)
         self._log = log
         self._hints = hints
         self._notices = notices
@@ -71,7 +81,7 @@ class ProjectionLoop:
         if quiet < self._pace.stalled:
             return ""
         at = f"projection {self._fold.name} is at position {self._fold.position}, the log at {self._head}"
-        return f"{at}; no progress for {quiet:.0f} s: {self._why}"
+        return f"{at}; no progress for {quiet:.0f} s: {self._parking.trouble or self._why}"
 
     async def run(self) -> None:
         """Raises StartupError where the projection cannot or must not go on, TakenOver included."""
@@ -81,9 +91,10 @@ class ProjectionLoop:
                     await self._go_on()
                 except StartupError:
                     raise
-                except Exception as error:  # a handler or a store failed: told by health, tried again
+                except Exception as error:  # a store failed: told by health, tried again
                     await self._pause_after(error)
         finally:
+            await self._parking.close()
             await self._hints.close()
 
     async def _go_on(self) -> None:
@@ -100,6 +111,7 @@ class ProjectionLoop:
         found = await self._fold.find()
         log_id = found.log_id if found is not None else await self._ask_log_id()
         await self._fold.take_over(log_id)
+        self._parking.begin()
         self._hints.follow(log_id)
         self._logger.info("projection taken over", position=self._fold.position)
 
@@ -148,12 +160,7 @@ class ProjectionLoop:
         if not events:
             return
         self._head = max(self._head, events[-1].position)
-        work = asyncio.create_task(self._fold.apply(events, head=self._head))
-        try:
-            await asyncio.shield(work)
-        except asyncio.CancelledError:
-            await asyncio.gather(work, return_exceptions=True)
-            raise
+        await self._parking.apply(events, head=self._head)
         self._failures = 0
         self._sure_at = time.monotonic()
         await self._notices.tell(self._fold.checkpoint, self._fold.written)

@@ -17,6 +17,7 @@ from twofold_server.projections.checkpoints import read_checkpoint
 from twofold_server.projections.fold import Fold
 from twofold_server.projections.loop import Pace, ProjectionLoop
 from twofold_server.projections.notices import ProgressNotices
+from twofold_server.projections.parking import Patience
 from twofold_server.projections.schema import prepare
 from twofold_server.projections.sources import EventLog, Hints
 from twofold_server.projections.status import BuildState, BuildStatus, ProjectionStatus, State
@@ -39,6 +40,7 @@ class Projector:
         hints: Callable[[], Hints],
         notices: ProgressNotices,
         pace: Pace | None = None,
+        patience: Patience | None = None,
         read_size: int = 10_000,
     ) -> None:
         """``hints`` makes one source for each projection. Raises StartupError for a wrong projection."""
@@ -54,6 +56,7 @@ class Projector:
                 hints=hints(),
                 notices=notices,
                 pace=pace or Pace(),
+                patience=patience or Patience(),
                 read_size=read_size,
             )
             for projection in projections
