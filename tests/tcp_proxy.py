@@ -93,9 +93,11 @@ class TcpProxy:
             return
         try:
             server = await self._connect()
-        except OSError:
+        except BaseException as error:  # also where it is cut just now
             caller[1].transport.abort()
-            return
+            if isinstance(error, OSError):
+                return
+            raise
         ends = {caller[1], server[1]}
         self._open |= ends
         try:
