@@ -140,16 +140,21 @@ class DictRows:
 
     def add(self, row: Any) -> None:
         """See Rows."""
-        place = type(row), inspect(row).mapper.primary_key_from_instance(row)[0]
+        place = _place(row)
         assert place not in self.rows
         self.rows[place] = row
 
     def delete(self, row: Any) -> None:
         """See Rows."""
-        del self.rows[type(row), inspect(row).mapper.primary_key_from_instance(row)[0]]
+        del self.rows[_place(row)]
 
     def touch(self, table: Any, key: Any) -> None:
         """See Rows; nothing is cached here."""
+
+
+def _place(row: Any) -> tuple[Any, Any]:
+    key = inspect(row).mapper.primary_key_from_instance(row)
+    return type(row), key[0] if len(key) == 1 else tuple(key)
 
 
 def folded(events: Sequence[RecordedEvent]) -> dict[str, Order]:

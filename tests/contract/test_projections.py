@@ -272,6 +272,26 @@ async def test_a_batch_of_events_that_do_not_matter_wrote_nothing(
     assert _told(fold) == (1, 2, {})
 
 
+async def test_any_number_of_rows_is_read_and_deleted_together(database: Database) -> None:
+    keys = [(f"p{n}", month) for n in range(3_000) for month in range(6)]
+
+    def add(rows: SessionRows) -> None:
+        for product, month in keys:
+            rows.add(Sale(product=product, month=month, sold=1))
+
+    def delete(rows: SessionRows) -> None:
+        rows.prefetch(Sale, keys)
+        for key in keys[1:]:
+            row = rows.get(Sale, key)
+            assert row is not None
+            rows.delete(row)
+
+    await changed(database, add)
+    await changed(database, delete)
+    left = await database.read(lambda c: c.execute(select(Sale.product, Sale.month)).all())
+    assert [tuple(row) for row in left] == keys[:1]
+
+
 async def test_rows_that_were_added_changed_deleted_and_touched_are_told(database: Database) -> None:
     await changed(database, _add_days)
 

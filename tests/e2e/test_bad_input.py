@@ -11,9 +11,15 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.type.date_pb2 import Date
 
 from shop.orders.v1 import command_service_pb2 as commands
-from shop.orders.v1.query_service_pb2 import GetOrderRequest, ListCustomerOrdersRequest
+from shop.orders.v1.query_service_pb2 import (
+    GetDailyStatisticsRequest,
+    GetMonthlySalesRequest,
+    GetOrderRequest,
+    ListCustomerOrdersRequest,
+)
 from shop.orders.v1.values_pb2 import Address, OrderStatus
 from tests.e2e.refusals import forbidden, nothing_changes, refusal, wrong
 from tests.e2e.shop import DOMAIN, ENGINE, HOME, Shop, a_payment, an_order, item, money, new_id
@@ -146,6 +152,30 @@ BAD_CALLS: dict[str, tuple[Callable[[Shop], Any], list[str]]] = {
             ListCustomerOrdersRequest(customer_id="ada", status=OrderStatus.ValueType(99))
         ),
         ["status"],
+    ),
+    "GetMonthlySales": (
+        lambda shop: shop.queries.GetMonthlySales(
+            GetMonthlySalesRequest(year=10_000, product_ids=["tea", "no product"], page_size=-1, skip=-1)
+        ),
+        ["page_size", "product_ids[1]", "skip", "year"],
+    ),
+    "GetMonthlySales, no such month": (
+        lambda shop: shop.queries.GetMonthlySales(
+            GetMonthlySalesRequest(from_month=Date(year=2026, month=13))
+        ),
+        ["from_month"],
+    ),
+    "GetDailyStatistics": (
+        lambda shop: shop.queries.GetDailyStatistics(GetDailyStatisticsRequest(top_products=101)),
+        ["from_day", "to_day", "top_products"],
+    ),
+    "GetDailyStatistics, no such day": (
+        lambda shop: shop.queries.GetDailyStatistics(
+            GetDailyStatisticsRequest(
+                from_day=Date(year=2026, month=2, day=1), to_day=Date(year=2026, month=2, day=29)
+            )
+        ),
+        ["to_day"],
     ),
 }
 

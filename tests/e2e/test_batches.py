@@ -103,4 +103,4 @@ async def test_an_unknown_projection_is_refused_with_those_that_there_are(shop: 
         call = shop.commands.CreateOrder(an_order(options=CommandOptions(wait_for=["no-such"])))
         error = await refusal(call)
     assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "UNKNOWN_PROJECTION")
-    assert "there are orders" in error.message
+    assert "there are order_sales" in error.message

@@ -23,7 +23,7 @@ COMMANDS = (
     "CompleteOrder",
     "CancelOrder",
 )
-QUERIES = ("GetOrder", "ListCustomerOrders")
+QUERIES = ("GetOrder", "ListCustomerOrders", "GetMonthlySales", "GetDailyStatistics")
 EVENT_RPCS = ("ReadStream", "ReadEvents", "Subscribe")
 CALLED = {
     *(f"shop.orders.v1.CommandService.{rpc}" for rpc in COMMANDS),
@@ -147,6 +147,13 @@ async def test_every_rpc_can_be_called_without_a_proto_file(system: System) -> N
     assert shown["order"]["total"] == {"currencyCode": "EUR", "units": "60"}
     listed = await call(queries, "shop.orders.v1.QueryService/ListCustomerOrders", customerId="ada", **token)
     assert order_id["orderId"] in [order["orderId"] for order in listed["orders"]]
+
+    query = "shop.orders.v1.QueryService"
+    sold = await call(queries, f"{query}/GetMonthlySales", productIds=["cup"], **token)
+    assert sold["sales"][0]["averagePrice"] == MONEY
+    today = {"year": int(shown["order"]["payTime"][:4]), "month": int(shown["order"]["payTime"][5:7])}
+    period = {"fromDay": today | {"day": 1}, "toDay": today | {"day": 28}}
+    await call(queries, f"{query}/GetDailyStatistics", **period, **token)
 
     other = (await call(commands, f"{service}/CreateOrder", **order | {"requestId": new_id()}))["receipt"]
     await call(commands, f"{service}/CancelOrder", orderId=other["aggregateId"], reason="changed my mind")

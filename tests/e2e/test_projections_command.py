@@ -58,4 +58,4 @@ async def test_what_cannot_be_shown_is_said_in_one_line(own_system: System) -> N
     await own_system.up()
     code, _, err = await said(own_system, "status", "nothing")
     assert code == 1
-    assert "there is no projection nothing; there are orders" in err
+    assert "there is no projection nothing; there are order_sales" in err

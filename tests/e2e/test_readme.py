@@ -19,6 +19,7 @@ CONTAINS_IN_ORDER = (
     '"aggregateId"',  # the receipt
     '"status": "ORDER_STATUS_PENDING"',  # read back
     '"status": "ORDER_STATUS_PAID"',  # listed
+    '"averagePrice"',  # sold
     "shop.orders.v1.OrderCreated",  # the events so far
     "shop.orders.v1.OrderPaid",
 )

@@ -45,6 +45,6 @@ def test_a_projection_that_there_is_none_of_stops_the_start(tmp_path: Path) -> N
     settings = load_settings(
         data_dir=tmp_path, command_address="127.0.0.1:0", max_projection_lag={"ordres": 3}
     )
-    with pytest.raises(StartupError, match=f"{NAME} names the projection ordres; there are orders"):
+    with pytest.raises(StartupError, match=f"{NAME} names the projection ordres; there are order_sales"):
         asyncio.run(command_server(settings, asyncio.Event()))
     assert not any(tmp_path.iterdir()), "nothing was opened"

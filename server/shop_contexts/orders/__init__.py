@@ -3,11 +3,13 @@
 from shop_contexts.orders.decider import order
 from shop_contexts.orders.projections import orders_projection
 from shop_contexts.orders.queries import order_queries
+from shop_contexts.orders.sales_projection import order_sales_projection
+from shop_contexts.orders.sales_queries import sales_queries
 from twofold_server.modelling import Context
 
 context = Context(
     package="shop.orders.v1",
     deciders=[order],
-    projections=[orders_projection],
-    queries=order_queries,
+    projections=[orders_projection, order_sales_projection],
+    queries=[*order_queries, *sales_queries],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
@@ -86,6 +86,9 @@ class Projection:
     prefetch: Mapping[type[Any], Callable[[Event[Any]], Hashable | None]]
     """For each table: the primary key that an event will touch, or None. A batch reads all of these with
     one statement; a key that is missing here costs a statement, nothing else."""
+    prefetch_related: Callable[[Event[Any], Rows], Iterable[tuple[type[Any], Hashable]]] | None = None
+    """``(event, rows) -> (table, primary key) pairs`` that an event will probably touch, as far as the rows
+    of ``prefetch`` tell: for keys that do not stand in the event. Read with one statement a table."""
     stream_of: Mapping[type[Any], Callable[[Any], str]] = field(default_factory=dict)
     """For tables of which each row comes out of one stream alone, whatever other streams hold:
     ``row -> stream name``, out of the columns of the primary key alone (see ``stream_by``). Such rows are

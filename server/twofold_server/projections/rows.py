@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from functools import cache
-from itertools import chain
+from itertools import chain, islice
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, String, bindparam, delete, insert, inspect, select, tuple_, update
+from sqlalchemy import Connection, Integer, String, bindparam, delete, insert, inspect, select, tuple_, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_state
 
-from twofold_server.event_store.sql.sets import is_in
+from twofold_server.event_store.sql.sets import are_in, is_in
 
 R = TypeVar("R")
 K = TypeVar("K")
 V = TypeVar("V")
 _Place = tuple[Any, Hashable]
 _OLD_KEY = "old_key_"
+_MOST_VALUES = 10_000
+"""SQLite and PostgreSQL take some 32,000 in one statement."""
 MOST_TOUCHED = 500
 """A batch that touches more rows than this does not tell which: whoever listens drops everything."""
 
@@ -50,8 +52,14 @@ class SessionRows:
             return
         self._known.update(((table, key), None) for key in wanted)
         key_of = _key_of(table)
-        for row in self._session.scalars(select(table).where(_among(self._connection, table, wanted))):
-            self._known[table, key_of(row)] = row
+        for among in _among(self._connection, table, wanted):
+            for row in self._session.scalars(select(table).where(among)):
+                self._known[table, key_of(row)] = row
+
+    def prefetch_each(self, places: Iterable[tuple[Any, Hashable]]) -> None:
+        """The same for rows of several tables, each a table and a key: a statement a table."""
+        for table, keys in _grouped(places):
+            self.prefetch(table, keys)
 
     def get(self, table: type[R], key: Hashable) -> R | None:
         """See Rows."""
@@ -81,7 +89,8 @@ class SessionRows:
         """Write what changed, once, at the end of the batch, and tell which rows; the caller commits."""
         # Deletes go first: a row may have been deleted and added again under its key.
         for table, keys in _grouped(self._deleted):
-            self._connection.execute(delete(table.__table__).where(_among(self._connection, table, keys)))
+            for among in _among(self._connection, table, keys):
+                self._connection.execute(delete(table.__table__).where(among))
         # Rows whose columns were set in another order, or not all of them, need a statement of their own.
         for (added, *_), rows in _grouped(((type(row), *vars(row)), row) for row in self._added.values()):
             self._insert(added, rows)
@@ -151,10 +160,14 @@ def _key_of(table: Any) -> Callable[[Any], Hashable]:
     return attrgetter(*_key_names(table))
 
 
-def _among(connection: Connection, table: Any, keys: Collection[Any]) -> Any:
+def _among(connection: Connection, table: Any, keys: Collection[Any]) -> Iterator[Any]:
+    """Conditions, each for some of the rows with these keys: a database takes only so many values."""
     columns = inspect(table).primary_key
-    if len(columns) > 1:
-        return tuple_(*columns).in_(keys)
-    if isinstance(columns[0].type, String):
-        return is_in(connection, columns[0], keys)
-    return columns[0].in_(keys)
+    if len(columns) == 1 and isinstance(columns[0].type, String):
+        yield is_in(connection, columns[0], keys)
+    elif len(columns) > 1 and all(isinstance(each.type, String | Integer) for each in columns):
+        yield are_in(connection, columns, keys)
+    else:
+        left = iter(keys)
+        while some := list(islice(left, _MOST_VALUES // len(columns))):
+            yield (tuple_(*columns) if len(columns) > 1 else columns[0]).in_(some)

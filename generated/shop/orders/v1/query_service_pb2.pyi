@@ -7,6 +7,8 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.type import date_pb2 as _date_pb2
+from google.type import money_pb2 as _money_pb2
 from shop.orders.v1 import values_pb2 as _values_pb2
 from shop.orders.v1 import views_pb2 as _views_pb2
 from twofold.v1 import reading_pb2 as _reading_pb2
@@ -162,3 +164,291 @@ class ListCustomerOrdersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCustomerOrdersResponse: _TypeAlias = ListCustomerOrdersResponse  # noqa: Y015
+
+@_typing.final
+class GetMonthlySalesRequest(_message.Message):
+    """Asks what was sold by month."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    YEAR_FIELD_NUMBER: _builtins.int
+    FROM_MONTH_FIELD_NUMBER: _builtins.int
+    TO_MONTH_FIELD_NUMBER: _builtins.int
+    PRODUCT_IDS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SKIP_FIELD_NUMBER: _builtins.int
+    READ_OPTIONS_FIELD_NUMBER: _builtins.int
+    year: _builtins.int
+    """A whole year, 1970 to 9999, instead of from_month and to_month."""
+    page_size: _builtins.int
+    """How many rows on a page: 50 when left out, 1,000 at most (more is read as 1,000)."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first page. It belongs to the same period and
+    products: with others it is refused. Opaque.
+    """
+    skip: _builtins.int
+    """How many rows to pass over before the page, 10,000 at most; counted after page_token."""
+    @_builtins.property
+    def from_month(self) -> _date_pb2.Date:
+        """The first month: year and month, day 0. From the beginning when left out."""
+
+    @_builtins.property
+    def to_month(self) -> _date_pb2.Date:
+        """The last month, which is included: year and month, day 0. Up to now when left out."""
+
+    @_builtins.property
+    def product_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these products, 100 at most; all when left out."""
+
+    @_builtins.property
+    def read_options(self) -> _reading_pb2.ReadOptions:
+        """How fresh the answer must be."""
+
+    def __init__(
+        self,
+        *,
+        year: _builtins.int = ...,
+        from_month: _date_pb2.Date | None = ...,
+        to_month: _date_pb2.Date | None = ...,
+        product_ids: _abc.Iterable[_builtins.str] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        skip: _builtins.int = ...,
+        read_options: _reading_pb2.ReadOptions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_month", b"from_month", "read_options", b"read_options", "to_month", b"to_month"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_month", b"from_month", "page_size", b"page_size", "page_token", b"page_token", "product_ids", b"product_ids", "read_options", b"read_options", "skip", b"skip", "to_month", b"to_month", "year", b"year"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMonthlySalesRequest: _TypeAlias = GetMonthlySalesRequest  # noqa: Y015
+
+@_typing.final
+class MonthlySales(_message.Message):
+    """What was sold of one product in one month, in one currency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MONTH_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    SALES_FIELD_NUMBER: _builtins.int
+    AVERAGE_PRICE_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """The product."""
+    quantity: _builtins.int
+    """How many were sold."""
+    @_builtins.property
+    def month(self) -> _date_pb2.Date:
+        """The month: year and month, day 0."""
+
+    @_builtins.property
+    def sales(self) -> _money_pb2.Money:
+        """What they brought, exact. What Money cannot hold is shown as the most that it can."""
+
+    @_builtins.property
+    def average_price(self) -> _money_pb2.Money:
+        """sales divided by quantity, rounded half up to a billionth."""
+
+    def __init__(
+        self,
+        *,
+        month: _date_pb2.Date | None = ...,
+        product_id: _builtins.str = ...,
+        quantity: _builtins.int = ...,
+        sales: _money_pb2.Money | None = ...,
+        average_price: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["average_price", b"average_price", "month", b"month", "sales", b"sales"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["average_price", b"average_price", "month", b"month", "product_id", b"product_id", "quantity", b"quantity", "sales", b"sales"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MonthlySales: _TypeAlias = MonthlySales  # noqa: Y015
+
+@_typing.final
+class GetMonthlySalesResponse(_message.Message):
+    """A page of sales by month."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SALES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    READ_INFO_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Hand this in as page_token for the next page; empty on the last page."""
+    total_size: _builtins.int
+    """How many rows match on all pages together."""
+    @_builtins.property
+    def sales(self) -> _containers.RepeatedCompositeFieldContainer[Global___MonthlySales]:
+        """By month, then product, then currency. What was not sold has no row."""
+
+    @_builtins.property
+    def read_info(self) -> _reading_pb2.ReadInfo:
+        """How fresh this answer is."""
+
+    def __init__(
+        self,
+        *,
+        sales: _abc.Iterable[Global___MonthlySales] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+        read_info: _reading_pb2.ReadInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_info", b"read_info"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "read_info", b"read_info", "sales", b"sales", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetMonthlySalesResponse: _TypeAlias = GetMonthlySalesResponse  # noqa: Y015
+
+@_typing.final
+class GetDailyStatisticsRequest(_message.Message):
+    """Asks for the figures of some days."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_DAY_FIELD_NUMBER: _builtins.int
+    TO_DAY_FIELD_NUMBER: _builtins.int
+    TOP_PRODUCTS_FIELD_NUMBER: _builtins.int
+    READ_OPTIONS_FIELD_NUMBER: _builtins.int
+    top_products: _builtins.int
+    """How many products to name a day: 10 when left out, 100 at most."""
+    @_builtins.property
+    def from_day(self) -> _date_pb2.Date:
+        """The first day."""
+
+    @_builtins.property
+    def to_day(self) -> _date_pb2.Date:
+        """The last day, which is included; at most 366 days in all."""
+
+    @_builtins.property
+    def read_options(self) -> _reading_pb2.ReadOptions:
+        """How fresh the answer must be."""
+
+    def __init__(
+        self,
+        *,
+        from_day: _date_pb2.Date | None = ...,
+        to_day: _date_pb2.Date | None = ...,
+        top_products: _builtins.int = ...,
+        read_options: _reading_pb2.ReadOptions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_day", b"from_day", "read_options", b"read_options", "to_day", b"to_day"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_day", b"from_day", "read_options", b"read_options", "to_day", b"to_day", "top_products", b"top_products"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDailyStatisticsRequest: _TypeAlias = GetDailyStatisticsRequest  # noqa: Y015
+
+@_typing.final
+class ProductCount(_message.Message):
+    """How many of a product were sold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """The product."""
+    quantity: _builtins.int
+    """How many were sold, in all currencies."""
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        quantity: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product_id", b"product_id", "quantity", b"quantity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProductCount: _TypeAlias = ProductCount  # noqa: Y015
+
+@_typing.final
+class DailyStatistics(_message.Message):
+    """The figures of one day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    ORDERS_FIELD_NUMBER: _builtins.int
+    CANCELLED_ORDERS_FIELD_NUMBER: _builtins.int
+    PAID_ORDERS_FIELD_NUMBER: _builtins.int
+    SALES_FIELD_NUMBER: _builtins.int
+    TOP_PRODUCTS_FIELD_NUMBER: _builtins.int
+    orders: _builtins.int
+    """How many orders were created on this day, and have not been cancelled since."""
+    cancelled_orders: _builtins.int
+    """How many orders were created on this day, and have been cancelled since."""
+    paid_orders: _builtins.int
+    """How many orders were paid on this day, and have not been cancelled since."""
+    @_builtins.property
+    def day(self) -> _date_pb2.Date:
+        """The day, in UTC."""
+
+    @_builtins.property
+    def sales(self) -> _containers.RepeatedCompositeFieldContainer[_money_pb2.Money]:
+        """What these brought, exact: one amount a currency, by currency code. What Money cannot hold is
+        shown as the most that it can.
+        """
+
+    @_builtins.property
+    def top_products(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProductCount]:
+        """The products that were sold most in these, by quantity; equal ones by product id."""
+
+    def __init__(
+        self,
+        *,
+        day: _date_pb2.Date | None = ...,
+        orders: _builtins.int = ...,
+        cancelled_orders: _builtins.int = ...,
+        paid_orders: _builtins.int = ...,
+        sales: _abc.Iterable[_money_pb2.Money] | None = ...,
+        top_products: _abc.Iterable[Global___ProductCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["day", b"day"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_orders", b"cancelled_orders", "day", b"day", "orders", b"orders", "paid_orders", b"paid_orders", "sales", b"sales", "top_products", b"top_products"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DailyStatistics: _TypeAlias = DailyStatistics  # noqa: Y015
+
+@_typing.final
+class GetDailyStatisticsResponse(_message.Message):
+    """The figures of some days."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAYS_FIELD_NUMBER: _builtins.int
+    READ_INFO_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___DailyStatistics]:
+        """By day. A day on which nothing happened is left out."""
+
+    @_builtins.property
+    def read_info(self) -> _reading_pb2.ReadInfo:
+        """How fresh this answer is."""
+
+    def __init__(
+        self,
+        *,
+        days: _abc.Iterable[Global___DailyStatistics] | None = ...,
+        read_info: _reading_pb2.ReadInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_info", b"read_info"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "read_info", b"read_info"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetDailyStatisticsResponse: _TypeAlias = GetDailyStatisticsResponse  # noqa: Y015

@@ -45,6 +45,16 @@ class QueryServiceStub:
                 request_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.ListCustomerOrdersRequest.SerializeToString,
                 response_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.ListCustomerOrdersResponse.FromString,
                 _registered_method=True)
+        self.GetMonthlySales = channel.unary_unary(
+                '/shop.orders.v1.QueryService/GetMonthlySales',
+                request_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.GetMonthlySalesRequest.SerializeToString,
+                response_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.GetMonthlySalesResponse.FromString,
+                _registered_method=True)
+        self.GetDailyStatistics = channel.unary_unary(
+                '/shop.orders.v1.QueryService/GetDailyStatistics',
+                request_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.GetDailyStatisticsRequest.SerializeToString,
+                response_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.GetDailyStatisticsResponse.FromString,
+                _registered_method=True)
 
 
 class QueryServiceServicer:
@@ -65,6 +75,23 @@ class QueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetMonthlySales(self, request, context):
+        """What was sold of each product in each month. An order counts in the month, in UTC, in which it
+        was paid; one that was paid and then cancelled does not count at all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDailyStatistics(self, request, context):
+        """Orders, sales and the most sold products of each day, in UTC. An order counts in the day in which
+        it was created, its sales in the day in which it was paid; a cancellation takes out what it
+        cancels where that was counted, whenever it happens.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +104,16 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.ListCustomerOrders,
                     request_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.ListCustomerOrdersRequest.FromString,
                     response_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.ListCustomerOrdersResponse.SerializeToString,
+            ),
+            'GetMonthlySales': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMonthlySales,
+                    request_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.GetMonthlySalesRequest.FromString,
+                    response_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.GetMonthlySalesResponse.SerializeToString,
+            ),
+            'GetDailyStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDailyStatistics,
+                    request_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.GetDailyStatisticsRequest.FromString,
+                    response_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.GetDailyStatisticsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +171,60 @@ class QueryService:
             '/shop.orders.v1.QueryService/ListCustomerOrders',
             shop_dot_orders_dot_v1_dot_query__service__pb2.ListCustomerOrdersRequest.SerializeToString,
             shop_dot_orders_dot_v1_dot_query__service__pb2.ListCustomerOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMonthlySales(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.orders.v1.QueryService/GetMonthlySales',
+            shop_dot_orders_dot_v1_dot_query__service__pb2.GetMonthlySalesRequest.SerializeToString,
+            shop_dot_orders_dot_v1_dot_query__service__pb2.GetMonthlySalesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDailyStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.orders.v1.QueryService/GetDailyStatistics',
+            shop_dot_orders_dot_v1_dot_query__service__pb2.GetDailyStatisticsRequest.SerializeToString,
+            shop_dot_orders_dot_v1_dot_query__service__pb2.GetDailyStatisticsResponse.FromString,
             options,
             channel_credentials,
             insecure,

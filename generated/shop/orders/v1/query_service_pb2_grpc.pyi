@@ -37,6 +37,15 @@ class QueryServiceStub:
     """The whole order. NOT_FOUND when the read model does not know it."""
     ListCustomerOrders: _grpc.UnaryUnaryMultiCallable[_query_service_pb2.ListCustomerOrdersRequest, _query_service_pb2.ListCustomerOrdersResponse]
     """A customer's orders, the newest first, page by page."""
+    GetMonthlySales: _grpc.UnaryUnaryMultiCallable[_query_service_pb2.GetMonthlySalesRequest, _query_service_pb2.GetMonthlySalesResponse]
+    """What was sold of each product in each month. An order counts in the month, in UTC, in which it
+    was paid; one that was paid and then cancelled does not count at all.
+    """
+    GetDailyStatistics: _grpc.UnaryUnaryMultiCallable[_query_service_pb2.GetDailyStatisticsRequest, _query_service_pb2.GetDailyStatisticsResponse]
+    """Orders, sales and the most sold products of each day, in UTC. An order counts in the day in which
+    it was created, its sales in the day in which it was paid; a cancellation takes out what it
+    cancels where that was counted, whenever it happens.
+    """
 
 @_typing.type_check_only
 class QueryServiceAsyncStub(QueryServiceStub):
@@ -47,6 +56,15 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """The whole order. NOT_FOUND when the read model does not know it."""
     ListCustomerOrders: _aio.UnaryUnaryMultiCallable[_query_service_pb2.ListCustomerOrdersRequest, _query_service_pb2.ListCustomerOrdersResponse]  # type: ignore[assignment]
     """A customer's orders, the newest first, page by page."""
+    GetMonthlySales: _aio.UnaryUnaryMultiCallable[_query_service_pb2.GetMonthlySalesRequest, _query_service_pb2.GetMonthlySalesResponse]  # type: ignore[assignment]
+    """What was sold of each product in each month. An order counts in the month, in UTC, in which it
+    was paid; one that was paid and then cancelled does not count at all.
+    """
+    GetDailyStatistics: _aio.UnaryUnaryMultiCallable[_query_service_pb2.GetDailyStatisticsRequest, _query_service_pb2.GetDailyStatisticsResponse]  # type: ignore[assignment]
+    """Orders, sales and the most sold products of each day, in UTC. An order counts in the day in which
+    it was created, its sales in the day in which it was paid; a cancellation takes out what it
+    cancels where that was counted, whenever it happens.
+    """
 
 class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers questions about orders from the read model."""
@@ -66,5 +84,26 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_query_service_pb2.ListCustomerOrdersResponse, _abc.Awaitable[_query_service_pb2.ListCustomerOrdersResponse]]:
         """A customer's orders, the newest first, page by page."""
+
+    @_abc_1.abstractmethod
+    def GetMonthlySales(
+        self,
+        request: _query_service_pb2.GetMonthlySalesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_service_pb2.GetMonthlySalesResponse, _abc.Awaitable[_query_service_pb2.GetMonthlySalesResponse]]:
+        """What was sold of each product in each month. An order counts in the month, in UTC, in which it
+        was paid; one that was paid and then cancelled does not count at all.
+        """
+
+    @_abc_1.abstractmethod
+    def GetDailyStatistics(
+        self,
+        request: _query_service_pb2.GetDailyStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_service_pb2.GetDailyStatisticsResponse, _abc.Awaitable[_query_service_pb2.GetDailyStatisticsResponse]]:
+        """Orders, sales and the most sold products of each day, in UTC. An order counts in the day in which
+        it was created, its sales in the day in which it was paid; a cancellation takes out what it
+        cancels where that was counted, whenever it happens.
+        """
 
 def add_QueryServiceServicer_to_server(servicer: QueryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -17,6 +17,7 @@ from sqlalchemy import (
     column,
     func,
     select,
+    tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -42,6 +43,26 @@ def is_in(connection: Connection, name: ColumnElement[Any], values: Iterable[str
     dialect = connection.dialect
     bound = bindparam(name.key, Values(dialect).bind(values), type_=_type(dialect), unique=True)
     return _in(dialect, name, bound)
+
+
+def are_in(
+    connection: Connection, columns: Sequence[ColumnElement[Any]], keys: Iterable[Sequence[Any]]
+) -> ColumnElement[bool]:
+    """A condition that columns of text or of integers together are one of these rows of values."""
+    rows = list(keys)
+    if connection.dialect.name == "sqlite":
+        each = func.json_each(bindparam("rows", json.dumps(rows), Text, unique=True)).table_valued(
+            column("value", Text)
+        )
+        values = [func.json_extract(each.c.value, f"$[{place}]") for place in range(len(columns))]
+        return tuple_(*columns).in_(select(*values))
+    arrays = [
+        bindparam(name.key, [row[place] for row in rows], ARRAY(name.type), unique=True)
+        for place, name in enumerate(columns)
+    ]
+    unnested = func.unnest(*arrays).table_valued(*(column(f"value_{n}") for n in range(len(columns))))
+    unnested = unnested.render_derived()
+    return tuple_(*columns).in_(select(*unnested.c))
 
 
 def _type(dialect: Dialect) -> Any:
