@@ -21,6 +21,7 @@ from shop_contexts.orders.projections import orders_projection
 from shop_contexts.orders.tables import OrderRow
 from tests.contract.event_stores import sqlite_url
 from tests.order_histories import History, folded, order_codec
+from twofold.v1 import projection_service_pb2 as pb
 from twofold_server.database import Database, open_database
 from twofold_server.errors import InvalidRequest, NotFound, Unavailable
 from twofold_server.event_store.events import RecordedEvent
@@ -32,6 +33,7 @@ from twofold_server.projections.redelivery import Redelivery
 from twofold_server.projections.schema import prepare
 from twofold_server.projections.skips import skipped
 from twofold_server.projections.sources import LogAway
+from twofold_server.rpc.dead_letters import DeadLetterOperations
 
 LOG = str(uuid.uuid4())
 QUICK = Patience(attempts=3, pause=0.001, max_pause=0.002)
@@ -72,7 +74,7 @@ class Shop:
         await self.fold.take_over(LOG)
         self.parking = ParkingFold(self.fold, patience)
         self.parking.begin()
-        self.redelivery = Redelivery(fold=self.fold, database=self.database, log=self.streams)
+        self.redelivery = Redelivery(fold=self.fold, log=self.streams)
 
     async def apply(self, *, by: int = 1000) -> None:
         """The whole log, in batches."""
@@ -319,7 +321,7 @@ async def test_a_skipped_event_is_left_out_and_recorded(shop: Shop) -> None:
     shop.poison = {3}
     await shop.begin()
     await shop.apply()
-    outcome = await shop.redelivery.skip(3, who="ada", why="a test payment")
+    outcome = await shop.redelivery.skip("order-a", 3, who="ada", why="a test payment")
     assert (outcome.applied, outcome.letter) == (1, None)
     assert await shop.shown() == without(shop.history, 3)
     (skip,) = await shop.database.read(lambda c: skipped(c, shop.fold.scope))
@@ -334,9 +336,9 @@ async def test_only_a_parked_event_is_retried_or_skipped(shop: Shop) -> None:
     with pytest.raises(NotFound):
         await shop.redelivery.retry("order-b")
     with pytest.raises(NotFound):
-        await shop.redelivery.skip(5, who="ada", why="it waits behind another")
+        await shop.redelivery.skip("order-a", 5, who="ada", why="it waits behind another")
     with pytest.raises(InvalidRequest, match="say who"):
-        await shop.redelivery.skip(3, who="ada", why=" ")
+        await shop.redelivery.skip("order-a", 3, who="ada", why=" ")
     assert len(await shop.letters()) == 1
 
 
@@ -359,6 +361,66 @@ async def test_events_that_come_during_a_retry_are_neither_lost_nor_out_of_order
     await asyncio.gather(shop.redelivery.retry("order-a"), shop.apply(by=1))
     assert await shop.letters() == []
     assert await shop.shown() == folded(shop.history.events)
+
+
+# --- as an operator sees them ---------------------------------------------------------------------------
+
+
+def operations(shop: Shop) -> DeadLetterOperations:
+    return DeadLetterOperations(lambda: {"orders": shop.redelivery})
+
+
+async def test_letters_are_listed_in_pages_with_those_that_wait(shop: Shop) -> None:
+    shop.poison = {3, 2}
+    await shop.begin()
+    await shop.apply()
+    found: list[pb.DeadLetter] = []
+    request = pb.ListDeadLettersRequest(page_size=2)
+    while True:
+        answer = await operations(shop).list_dead_letters(request)
+        assert answer.total_size == 5
+        found += answer.dead_letters
+        if not answer.next_page_token:
+            break
+        request.page_token = answer.next_page_token
+    assert [(each.position, each.waiting, each.attempts) for each in found] == [
+        (2, False, 3),
+        (3, False, 3),
+        (4, True, 0),
+        (5, True, 0),
+        (6, True, 0),
+    ]
+    assert {(each.projection, each.build) for each in found} == {("orders", 1)}
+    one = await operations(shop).list_dead_letters(pb.ListDeadLettersRequest(key="order-a"))
+    assert [each.position for each in one.dead_letters] == [3, 5]
+
+
+async def test_all_keys_are_retried_at_once_and_what_fails_again_is_told(shop: Shop) -> None:
+    shop.poison = {1, 2}
+    await shop.begin()
+    await shop.apply()
+    shop.poison = {4}
+    answer = await operations(shop).retry_dead_letter(pb.RetryDeadLetterRequest(projection="orders"))
+    assert (answer.applied, answer.remaining, answer.error) == (4, 2, "ValueError: poison")
+    skip = pb.SkipDeadLetterRequest(
+        projection="orders", key="order-b", position=4, skipped_by="ada", reason="a test"
+    )
+    skipping = await operations(shop).skip_dead_letter(skip)
+    assert (skipping.applied, skipping.remaining, skipping.error) == (1, 0, "")
+    assert await shop.shown() == without(shop.history, 4)
+
+
+async def test_a_projector_that_has_not_taken_over_changes_no_letters(shop: Shop) -> None:
+    shop.poison = {3}
+    await shop.begin()
+    await shop.apply()
+    bystander = Fold(database=shop.database, projection=orders_projection, codec=order_codec())
+    there = DeadLetterOperations(lambda: {"orders": Redelivery(fold=bystander, log=shop.streams)})
+    assert (await there.list_dead_letters(pb.ListDeadLettersRequest())).total_size == 2
+    with pytest.raises(Unavailable, match="ask the one that does"):
+        await there.retry_dead_letter(pb.RetryDeadLetterRequest(projection="orders", key="order-a"))
+    with pytest.raises(NotFound, match="there is no projection x; there are orders"):
+        await there.retry_dead_letter(pb.RetryDeadLetterRequest(projection="x"))
 
 
 # --- whatever fails -----------------------------------------------------------------------------------

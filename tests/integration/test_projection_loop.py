@@ -55,6 +55,9 @@ class Log:
         for start in range(0, max(1, len(events)), 7):
             yield LogBatch(self.log_id, events[start : start + 7], head)
 
+    async def read_stream(self, name: str, *, after: int = 0) -> list[RecordedEvent]:
+        return [event for event in self.history.events if event.stream_name == name][after:]
+
 
 class Broker:
     """A broker that brings what it is told to bring."""

@@ -1120,7 +1120,7 @@ class DeadLetter(_message.Message):
     error: _builtins.str
     """Why it failed the last time, in one line."""
     event_type: _builtins.str
-    """The full name of the event's type; empty where the log is away."""
+    """The name that the event's type is stored under."""
     @_builtins.property
     def park_time(self) -> _timestamp_pb2.Timestamp:
         """When it was parked."""
@@ -1211,6 +1211,8 @@ class SkipDeadLetterRequest(_message.Message):
     PROJECTION_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    SKIPPED_BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     projection: _builtins.str
     """The name of the projection."""
     key: _builtins.str
@@ -1219,16 +1221,22 @@ class SkipDeadLetterRequest(_message.Message):
     """The position of the event to pass over, as ListDeadLetters tells it: so that nothing is skipped that the
     caller has not seen.
     """
+    skipped_by: _builtins.str
+    """Who decided it. Kept for good, beside the event's position."""
+    reason: _builtins.str
+    """Why. Kept likewise."""
     def __init__(
         self,
         *,
         projection: _builtins.str = ...,
         key: _builtins.str = ...,
         position: _builtins.int = ...,
+        skipped_by: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "position", b"position", "projection", b"projection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "position", b"position", "projection", b"projection", "reason", b"reason", "skipped_by", b"skipped_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

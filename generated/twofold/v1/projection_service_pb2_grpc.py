@@ -177,14 +177,16 @@ class ProjectionServiceServicer:
 
     def RetryDeadLetter(self, request, context):
         """Applies a key's parked events again, in order, through the same handlers; what fails again stays parked.
-        NOT_FOUND with DEAD_LETTER_NOT_FOUND where nothing is parked under the key.
+        NOT_FOUND with DEAD_LETTER_NOT_FOUND where nothing is parked under the key. UNAVAILABLE where the log is
+        away, or this projector does not write the projection. Each attempt is counted before it is made.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SkipDeadLetter(self, request, context):
-        """Passes over the event that a key is parked for, for good, and applies those that wait behind it.
+        """Passes over the event that a key is parked for, for good, and applies those that wait behind it. Who
+        decided it, when and why is kept. A rebuild tries the event again.
         NOT_FOUND with DEAD_LETTER_NOT_FOUND where it is not parked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -71,10 +71,12 @@ class ProjectionServiceStub:
     """The events that projections could not apply, and those that wait behind them, oldest first."""
     RetryDeadLetter: _grpc.UnaryUnaryMultiCallable[_projection_service_pb2.RetryDeadLetterRequest, _projection_service_pb2.RetryDeadLetterResponse]
     """Applies a key's parked events again, in order, through the same handlers; what fails again stays parked.
-    NOT_FOUND with DEAD_LETTER_NOT_FOUND where nothing is parked under the key.
+    NOT_FOUND with DEAD_LETTER_NOT_FOUND where nothing is parked under the key. UNAVAILABLE where the log is
+    away, or this projector does not write the projection. Each attempt is counted before it is made.
     """
     SkipDeadLetter: _grpc.UnaryUnaryMultiCallable[_projection_service_pb2.SkipDeadLetterRequest, _projection_service_pb2.SkipDeadLetterResponse]
-    """Passes over the event that a key is parked for, for good, and applies those that wait behind it.
+    """Passes over the event that a key is parked for, for good, and applies those that wait behind it. Who
+    decided it, when and why is kept. A rebuild tries the event again.
     NOT_FOUND with DEAD_LETTER_NOT_FOUND where it is not parked.
     """
 
@@ -121,10 +123,12 @@ class ProjectionServiceAsyncStub(ProjectionServiceStub):
     """The events that projections could not apply, and those that wait behind them, oldest first."""
     RetryDeadLetter: _aio.UnaryUnaryMultiCallable[_projection_service_pb2.RetryDeadLetterRequest, _projection_service_pb2.RetryDeadLetterResponse]  # type: ignore[assignment]
     """Applies a key's parked events again, in order, through the same handlers; what fails again stays parked.
-    NOT_FOUND with DEAD_LETTER_NOT_FOUND where nothing is parked under the key.
+    NOT_FOUND with DEAD_LETTER_NOT_FOUND where nothing is parked under the key. UNAVAILABLE where the log is
+    away, or this projector does not write the projection. Each attempt is counted before it is made.
     """
     SkipDeadLetter: _aio.UnaryUnaryMultiCallable[_projection_service_pb2.SkipDeadLetterRequest, _projection_service_pb2.SkipDeadLetterResponse]  # type: ignore[assignment]
-    """Passes over the event that a key is parked for, for good, and applies those that wait behind it.
+    """Passes over the event that a key is parked for, for good, and applies those that wait behind it. Who
+    decided it, when and why is kept. A rebuild tries the event again.
     NOT_FOUND with DEAD_LETTER_NOT_FOUND where it is not parked.
     """
 
@@ -228,7 +232,8 @@ class ProjectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_projection_service_pb2.RetryDeadLetterResponse, _abc.Awaitable[_projection_service_pb2.RetryDeadLetterResponse]]:
         """Applies a key's parked events again, in order, through the same handlers; what fails again stays parked.
-        NOT_FOUND with DEAD_LETTER_NOT_FOUND where nothing is parked under the key.
+        NOT_FOUND with DEAD_LETTER_NOT_FOUND where nothing is parked under the key. UNAVAILABLE where the log is
+        away, or this projector does not write the projection. Each attempt is counted before it is made.
         """
 
     @_abc_1.abstractmethod
@@ -237,7 +242,8 @@ class ProjectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _projection_service_pb2.SkipDeadLetterRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_projection_service_pb2.SkipDeadLetterResponse, _abc.Awaitable[_projection_service_pb2.SkipDeadLetterResponse]]:
-        """Passes over the event that a key is parked for, for good, and applies those that wait behind it.
+        """Passes over the event that a key is parked for, for good, and applies those that wait behind it. Who
+        decided it, when and why is kept. A rebuild tries the event again.
         NOT_FOUND with DEAD_LETTER_NOT_FOUND where it is not parked.
         """
 

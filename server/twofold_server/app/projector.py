@@ -19,6 +19,7 @@ from twofold_server.projections.projector import HEALTH_NAME, Projector
 from twofold_server.publishing.headers import recorded_event, source_of
 from twofold_server.publishing.stream import STREAM
 from twofold_server.rpc import projection_service
+from twofold_server.rpc.dead_letters import DeadLetterOperations
 from twofold_server.rpc.health import Health
 from twofold_server.rpc.projection_overview import ProjectionOverview
 from twofold_server.rpc.projection_service import ProjectionService
@@ -54,7 +55,7 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
         config = server_config(settings, settings.projector_address)
         service = ProjectionService(
             requests=RequestReader(max_bytes=settings.max_message_bytes),
-            parts=[ProjectionOverview(work.status)],
+            parts=[ProjectionOverview(work.status), DeadLetterOperations(work.redeliveries)],
         )
         address = await stack.enter_async_context(
             serving(

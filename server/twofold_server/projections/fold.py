@@ -163,6 +163,10 @@ class Fold:
         self._checkpoint = following
         return result
 
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Read from the store that this fold writes, in one snapshot."""
+        return await self._database.read(work)
+
     async def note(self, work: Callable[[Connection], None]) -> None:
         """Write something beside the rows, under the fence; the checkpoint stays as it is."""
         async with self._one_at_a_time:

@@ -90,15 +90,13 @@ class Pointer(NamedTuple):
 
 def parked_keys(connection: Connection, scope: Scope) -> int:
     """How many keys have letters."""
-    count = select(func.count(letters.c.stream_name.distinct())).where(_of(scope))
+    count = select(func.count(letters.c.stream_name.distinct())).where(of(scope))
     return int(connection.execute(count).scalar_one())
 
 
 def parked_among(connection: Connection, scope: Scope, streams: Collection[str]) -> set[str]:
     """Which of these keys have letters."""
-    wanted = select(letters.c.stream_name).where(
-        _of(scope), is_in(connection, letters.c.stream_name, streams)
-    )
+    wanted = select(letters.c.stream_name).where(of(scope), is_in(connection, letters.c.stream_name, streams))
     return set(connection.scalars(wanted.distinct()))
 
 
@@ -116,39 +114,46 @@ def dead_letters(connection: Connection, scope: Scope) -> list[DeadLetter]:
     """The parked keys, the longest parked position first."""
     first = (
         select(func.min(letters.c.position).label("first"), (func.count() - 1).label("waiting"))
-        .where(_of(scope))
+        .where(of(scope))
         .group_by(letters.c.stream_name)
         .subquery()
     )
     columns = [letters.c[name] for name in DeadLetter.__slots__ if name != "waiting"]
     found = select(*columns, first.c.waiting).join(first, letters.c.position == first.c.first)
-    rows = connection.execute(found.where(_of(scope)).order_by(letters.c.position))
+    rows = connection.execute(found.where(of(scope)).order_by(letters.c.position))
     return [DeadLetter(**row) for row in rows.mappings()]
 
 
 def pointers(connection: Connection, scope: Scope, stream_name: str, limit: int) -> list[Pointer]:
     """The first events of a key that wait, in order."""
-    found = select(letters.c.position, letters.c.stream_version).where(_of(scope, stream_name))
+    found = select(letters.c.position, letters.c.stream_version).where(of(scope, stream_name))
     return [Pointer(*row) for row in connection.execute(found.order_by(letters.c.position).limit(limit))]
+
+
+def waiting(connection: Connection, scope: Scope, stream_name: str = "") -> int:
+    """How many events of a build, or of one of its keys, are not in its rows."""
+    mine = of(scope, stream_name or None)
+    return int(connection.execute(select(func.count()).select_from(letters).where(mine)).scalar_one())
 
 
 def failed_again(connection: Connection, scope: Scope, position: int, *, attempts: int, error: str) -> None:
     """Note what another attempt at a letter said."""
     values = {"attempts": attempts, "error": error[:ERROR_LENGTH]}
-    connection.execute(update(letters).where(_of(scope), letters.c.position == position).values(values))
+    connection.execute(update(letters).where(of(scope), letters.c.position == position).values(values))
 
 
 def remove(connection: Connection, scope: Scope, stream_name: str, through: int) -> None:
     """Take away a key's letters up to and with a position."""
-    connection.execute(delete(letters).where(_of(scope, stream_name), letters.c.position <= through))
+    connection.execute(delete(letters).where(of(scope, stream_name), letters.c.position <= through))
 
 
 def remove_all(connection: Connection, scope: Scope) -> None:
     """Forget the letters of a build that is dropped."""
-    connection.execute(delete(letters).where(_of(scope)))
+    connection.execute(delete(letters).where(of(scope)))
 
 
-def _of(scope: Scope, stream_name: str | None = None) -> ColumnElement[bool]:
+def of(scope: Scope, stream_name: str | None = None) -> ColumnElement[bool]:
+    """The letters of a build, or of one of its keys."""
     mine = and_(letters.c.projection == scope.projection, letters.c.build == scope.build)
     return mine if stream_name is None else and_(mine, letters.c.stream_name == stream_name)
 

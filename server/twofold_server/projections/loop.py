@@ -16,7 +16,8 @@ from twofold_server.event_store.events import RecordedEvent
 from twofold_server.projections.fold import Fold
 from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.parking import ParkingFold, Patience
-from twofold_server.projections.sources import EventLog, Hints, LogAway, LogBatch
+from twofold_server.projections.redelivery import Redelivery
+from twofold_server.projections.sources import Hints, LogAway, LogBatch, StreamLog
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class ProjectionLoop:
         self,
         *,
         fold: Fold,
-        log: EventLog,
+        log: StreamLog,
         hints: Hints,
         notices: ProgressNotices,
         pace: Pace,
@@ -53,6 +54,7 @@ class ProjectionLoop:
         """``read_size`` is the number of events that one call to the log asks for."""
         self._fold = fold
         self._parking = ParkingFold(fold, patience)
+        self._redelivery = Redelivery(fold=fold, log=log)
         self._log = log
         self._hints = hints
         self._notices = notices
@@ -64,6 +66,11 @@ class ProjectionLoop:
         self._contradiction = ""
         self._why = "it has just begun"
         self._sure_at = time.monotonic()
+
+    @property
+    def redelivery(self) -> Redelivery:
+        """What can be done about dead letters."""
+        return self._redelivery
 
     @property
     def head(self) -> int:

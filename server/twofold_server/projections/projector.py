@@ -18,8 +18,9 @@ from twofold_server.projections.fold import Fold
 from twofold_server.projections.loop import Pace, ProjectionLoop
 from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.parking import Patience
+from twofold_server.projections.redelivery import Redelivery
 from twofold_server.projections.schema import prepare
-from twofold_server.projections.sources import EventLog, Hints
+from twofold_server.projections.sources import Hints, StreamLog
 from twofold_server.projections.status import BuildState, BuildStatus, ProjectionStatus, State
 
 HEALTH_NAME = "twofold.projector"
@@ -36,7 +37,7 @@ class Projector:
         database: Database,
         projections: Sequence[Projection],
         codec: EventCodec,
-        log: EventLog,
+        log: StreamLog,
         hints: Callable[[], Hints],
         notices: ProgressNotices,
         pace: Pace | None = None,
@@ -69,6 +70,10 @@ class Projector:
             return f"the read store is not ready: {self._why}"
         return "; ".join(filter(None, (loop.trouble for loop in self._loops.values())))
 
+    def redeliveries(self) -> dict[str, Redelivery]:
+        """What can be done about dead letters, by projection."""
+        return {name: loop.redelivery for name, loop in self._loops.items()}
+
     async def status(self) -> list[ProjectionStatus]:
         """How each projection is; raises Unavailable."""
         if not self._prepared:
@@ -94,6 +99,7 @@ class Projector:
             head=head,
             recorded_at=found.recorded_at,
             trouble=loop.trouble,
+            dead_letters=await loop.redelivery.count(),
             builds=[
                 BuildStatus(
                     build=1,

@@ -11,11 +11,18 @@ from typing import TypeVar
 import structlog
 from sqlalchemy import Connection
 
-from twofold_server.database import Database
 from twofold_server.errors import InvalidRequest, NotFound, Unavailable
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.projections.fold import Fold
-from twofold_server.projections.letters import DeadLetter, dead_letters, failed_again, pointers, remove
+from twofold_server.projections.letters import (
+    DeadLetter,
+    Scope,
+    dead_letters,
+    failed_again,
+    pointers,
+    remove,
+    waiting,
+)
 from twofold_server.projections.parking import DIED, is_the_handlers, told, whole
 from twofold_server.projections.skips import note_skip
 from twofold_server.projections.sources import LogAway, StreamLog
@@ -38,40 +45,63 @@ class Outcome:
 class Redelivery:
     """Works on the dead letters of one fold, beside its loop and behind the same fence."""
 
-    def __init__(self, *, fold: Fold, database: Database, log: StreamLog) -> None:
+    def __init__(self, *, fold: Fold, log: StreamLog) -> None:
         self._fold = fold
-        self._database = database
         self._log = log
         self._one_at_a_time = asyncio.Lock()
         self._logger = structlog.get_logger().bind(projection=fold.name)
 
+    @property
+    def scope(self) -> Scope:
+        """Whose letters these are."""
+        return self._fold.scope
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Read from the store of the letters."""
+        return await self._fold.read(work)
+
+    async def count(self, stream_name: str = "") -> int:
+        """How many events of the projection, or of one key, are not in its rows."""
+        return await self._fold.read(partial(waiting, scope=self._fold.scope, stream_name=stream_name))
+
     async def letters(self) -> list[DeadLetter]:
         """The parked keys of the projection."""
-        return await self._database.read(partial(dead_letters, scope=self._fold.scope))
+        return await self._fold.read(partial(dead_letters, scope=self._fold.scope))
 
     async def retry(self, stream_name: str) -> Outcome:
         """Apply a key's events in order, until one fails again.
 
         Raises NotFound where the key is not parked, Unavailable, TakenOver.
         """
+        self._check_mine()
         async with self._one_at_a_time:
             return await self._retry(await self._letter(lambda each: each.stream_name == stream_name))
 
-    async def skip(self, position: int, *, who: str, why: str) -> Outcome:
-        """Leave an event out that a key waits for, and apply what waits behind it.
+    async def skip(self, stream_name: str, position: int, *, who: str, why: str) -> Outcome:
+        """Leave out the event that a key waits for, and apply what waits behind it.
 
         Raises NotFound where no key waits for this event, InvalidRequest without who and why, Unavailable,
         TakenOver.
         """
         if not who.strip() or not why.strip():
             raise InvalidRequest("an event is skipped for ever: say who decided it and why")
+        self._check_mine()
         async with self._one_at_a_time:
-            letter = await self._letter(lambda each: each.position == position)
+            letter = await self._letter(
+                lambda each: (each.stream_name, each.position) == (stream_name, position)
+            )
             await self._changed(partial(self._leave_out, letter=letter, who=who, why=why))
             self._logger.warning(
                 "event skipped", stream=letter.stream_name, position=position, who=who, why=why
             )
             return await self._retry(letter)
+
+    def _check_mine(self) -> None:
+        if not self._fold.is_mine:
+            raise Unavailable(
+                f"this projector does not write {self._fold.name}; ask the one that does, or retry",
+                reason="NOT_THE_WRITER",
+            )
 
     def _leave_out(self, connection: Connection, *, letter: DeadLetter, who: str, why: str) -> None:
         note_skip(connection, self._fold.scope, letter, who=who, why=why)
@@ -98,7 +128,7 @@ class Redelivery:
 
     async def _next(self, stream_name: str) -> list[RecordedEvent]:
         """The first events of a key that wait, out of the log."""
-        found = await self._database.read(
+        found = await self._fold.read(
             partial(pointers, scope=self._fold.scope, stream_name=stream_name, limit=PAGE)
         )
         if not found:
