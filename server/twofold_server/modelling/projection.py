@@ -68,6 +68,10 @@ class Rows(Protocol):
         """Say that answers which are cached by this row are no longer true, although it was not written."""
 
 
+NameOf = Callable[[str], str]
+"""From the plain name of a table, index or trigger to its name in the build that is being made."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Projection:
     """Folds events into tables. Handlers are plain functions: no I/O but through ``rows``, no clock.
@@ -94,6 +98,15 @@ class Projection:
     ``row -> stream name``, out of the columns of the primary key alone (see ``stream_by``). Such rows are
     verified and explained by their streams; rows of all other tables, counters for instance, only by a fold
     of the whole log."""
+    prepare: Callable[[Any, NameOf], None] | None = None
+    """``(connection, name_of)``: makes what the tables cannot declare, such as triggers or a table for full
+    text, right after the tables of a build were made. What it makes needs the names that ``name_of`` gives:
+    a read model that is built beside the one that serves has its own. When queries are switched to a build,
+    its tables are renamed; whatever refers to one by its name in a text, such as the body of a PostgreSQL
+    function, would not notice (triggers of SQLite do)."""
+    side_tables: Sequence[str] = ()
+    """The plain names of the tables that ``prepare`` makes, so that they are renamed and dropped with the
+    others. One of them may also be the table of a class in ``tables``: the engine then does not make it."""
 
 
 def stream_by(category: str, attribute: str) -> Callable[[Any], str]:

@@ -16,11 +16,12 @@ from twofold_server.event_store.events import RecordedEvent
 from twofold_server.messages.events import EventCodec
 from twofold_server.modelling import Projection
 from twofold_server.projections.attempts import Attempts, begin
-from twofold_server.projections.checkpoints import Checkpoint, TakenOver, advance, read_checkpoint, take_over
+from twofold_server.projections.checkpoints import Checkpoint, TakenOver, advance, read_build, take_over
 from twofold_server.projections.handlers import Handlers
 from twofold_server.projections.letters import Scope, park, parked_among, parked_keys, set_aside
 from twofold_server.projections.notices import Written
 from twofold_server.projections.rows import SessionRows, Touched
+from twofold_server.projections.tables import FIRST, tables_beside
 
 T = TypeVar("T")
 
@@ -32,8 +33,13 @@ class Hole(Exception):
 class Fold:
     """A projection and its checkpoint."""
 
-    def __init__(self, *, database: Database, projection: Projection, codec: EventCodec) -> None:
+    def __init__(
+        self, *, database: Database, projection: Projection, codec: EventCodec, build: int | None = None
+    ) -> None:
+        """``build`` is the number of a build beside; None is the one that queries read."""
         self._database = database
+        self._build = build
+        self._tables = tables_beside(projection, build) if build is not None else None
         self._projection = projection
         self._handlers = Handlers(projection, codec)
         self._checkpoint: Checkpoint | None = None
@@ -72,7 +78,7 @@ class Fold:
     @property
     def scope(self) -> Scope:
         """Whose dead letters are this fold's."""
-        return Scope(self.name, 1)
+        return Scope(self.name, self._checkpoint.build if self._checkpoint is not None else FIRST)
 
     @property
     def suspect(self) -> Attempts | None:
@@ -90,7 +96,7 @@ class Fold:
 
     async def find(self) -> Checkpoint | None:
         """The checkpoint as it is stored; None before the first start."""
-        return await self._database.read(partial(read_checkpoint, projection=self.name))
+        return await self._database.read(partial(read_build, projection=self.name, build=self._build))
 
     async def take_over(self, log_id: str) -> None:
         """Become the one that writes this projection; raises StartupError (see checkpoints)."""
@@ -99,20 +105,21 @@ class Fold:
         )
 
     def _begin(self, connection: Connection, log_id: str) -> tuple[Checkpoint, Attempts | None, int]:
-        mine = take_over(connection, self.name, self._projection.version, log_id)
-        suspect = begin(connection, self.scope, mine.position + 1)
-        return mine, suspect, parked_keys(connection, self.scope)
+        mine = take_over(connection, self._projection, log_id, self._build)
+        scope = Scope(self.name, mine.build)
+        suspect = begin(connection, scope, mine.position + 1)
+        return mine, suspect, parked_keys(connection, scope)
 
     async def refresh(self) -> None:
         """Read the checkpoint again, after a transaction of unknown end; raises TakenOver."""
         mine = self.checkpoint
         found, parked = await self._database.read(self._look)
-        if found is None or (found.log_id, found.epoch) != (mine.log_id, mine.epoch):
+        if found is None or _who(found) != _who(mine):
             raise TakenOver(f"another projector has taken over projection {self.name}; this one stops")
         self._checkpoint, self._parked = found, parked
 
     def _look(self, connection: Connection) -> tuple[Checkpoint | None, int]:
-        return read_checkpoint(connection, self.name), parked_keys(connection, self.scope)
+        return read_build(connection, self.name, self._build), parked_keys(connection, self.scope)
 
     async def apply(self, events: Sequence[RecordedEvent], *, head: int = 0) -> None:
         """Apply events in order of position and move the checkpoint, all or nothing.
@@ -212,7 +219,7 @@ class Fold:
         """
         if not handled:
             return {}
-        rows = SessionRows(connection)
+        rows = SessionRows(connection, self._tables)
         events = [self._handlers.event(event) for event in handled]
         for table, key_of in self._projection.prefetch.items():
             rows.prefetch(table, (key for event in events if (key := key_of(event)) is not None))
@@ -230,6 +237,10 @@ def _after(current: Checkpoint, last: RecordedEvent, head: int) -> Checkpoint:
         recorded_at=last.recorded_at,
         head=max(head, current.head, last.position),
     )
+
+
+def _who(checkpoint: Checkpoint) -> tuple[str, int, int]:
+    return checkpoint.log_id, checkpoint.build, checkpoint.epoch
 
 
 def _check_gapless(events: Sequence[RecordedEvent], after: int) -> None:

@@ -9,8 +9,20 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Integer, String, bindparam, delete, insert, inspect, select, tuple_, update
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    Connection,
+    Integer,
+    String,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    inspect,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.orm import Session, aliased
 from sqlalchemy.orm.attributes import instance_state
 
 from twofold_server.event_store.sql.sets import are_in, is_in
@@ -37,8 +49,10 @@ class SessionRows:
     together, which took half of the fold's time.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, tables: Mapping[type[Any], Table] | None = None) -> None:
+        """``tables`` are those to use instead of the classes' own: of a build that is not live."""
         self._connection = connection
+        self._tables = tables or {}
         self._session = Session(bind=connection, autoflush=False, expire_on_commit=False)
         self._known: dict[_Place, Any] = {}
         self._added: dict[_Place, Any] = {}
@@ -52,8 +66,8 @@ class SessionRows:
             return
         self._known.update(((table, key), None) for key in wanted)
         key_of = _key_of(table)
-        for among in _among(self._connection, table, wanted):
-            for row in self._session.scalars(select(table).where(among)):
+        for query in self._queries(table, wanted):
+            for row in self._session.scalars(query):
                 self._known[table, key_of(row)] = row
 
     def prefetch_each(self, places: Iterable[tuple[Any, Hashable]]) -> None:
@@ -66,7 +80,8 @@ class SessionRows:
         try:
             row: R | None = self._known[table, key]
         except KeyError:
-            row = self._known[table, key] = self._session.get(table, key)
+            (query,) = self._queries(table, [key])
+            row = self._known[table, key] = self._session.scalar(query)
         return row
 
     def add(self, row: object) -> None:
@@ -89,8 +104,9 @@ class SessionRows:
         """Write what changed, once, at the end of the batch, and tell which rows; the caller commits."""
         # Deletes go first: a row may have been deleted and added again under its key.
         for table, keys in _grouped(self._deleted):
-            for among in _among(self._connection, table, keys):
-                self._connection.execute(delete(table.__table__).where(among))
+            physical = self._physical(table)
+            for among in _among(self._connection, physical, keys):
+                self._connection.execute(delete(physical).where(among))
         # Rows whose columns were set in another order, or not all of them, need a statement of their own.
         for (added, *_), rows in _grouped(((type(row), *vars(row)), row) for row in self._added.values()):
             self._insert(added, rows)
@@ -109,7 +125,7 @@ class SessionRows:
     def _insert(self, table: Any, rows: Collection[Any]) -> None:
         columns = {name: key for name, key in _columns(table).items() if name in vars(next(iter(rows)))}
         values = [{key: getattr(row, name) for name, key in columns.items()} for row in rows]
-        self._connection.execute(insert(table.__table__), values)
+        self._connection.execute(insert(self._physical(table)), values)
 
     def _update(self, table: Any, rows: Collection[Any]) -> None:
         touched = set().union(*(instance_state(row).committed_state for row in rows))
@@ -118,8 +134,19 @@ class SessionRows:
             name: _OLD_KEY + key for name, key in _columns(table).items() if name in _key_names(table)
         }
         values = [{key: getattr(row, name) for name, key in columns.items()} for row in rows]
-        same = [column == bindparam(_OLD_KEY + column.key) for column in inspect(table).primary_key]
-        self._connection.execute(update(table.__table__).where(*same), values)
+        physical = self._physical(table)
+        same = [column == bindparam(_OLD_KEY + column.key) for column in physical.primary_key]
+        self._connection.execute(update(physical).where(*same), values)
+
+    def _physical(self, table: Any) -> Table:
+        found: Table = self._tables.get(table, table.__table__)
+        return found
+
+    def _queries(self, table: Any, keys: Collection[Any]) -> Iterator[Any]:
+        physical = self._physical(table)
+        entity = table if physical is table.__table__ else _entity(table, physical)
+        for among in _among(self._connection, physical, keys):
+            yield select(entity).where(among)
 
 
 def _grouped(pairs: Iterable[tuple[K, V]]) -> Iterable[tuple[K, list[V]]]:
@@ -160,9 +187,15 @@ def _key_of(table: Any) -> Callable[[Any], Hashable]:
     return attrgetter(*_key_names(table))
 
 
-def _among(connection: Connection, table: Any, keys: Collection[Any]) -> Iterator[Any]:
+@cache
+def _entity(table: Any, physical: Table) -> Any:
+    """The class, read from another table of the same columns."""
+    return aliased(table, physical, adapt_on_names=True)
+
+
+def _among(connection: Connection, physical: Table, keys: Collection[Any]) -> Iterator[Any]:
     """Conditions, each for some of the rows with these keys: a database takes only so many values."""
-    columns = inspect(table).primary_key
+    columns = list(physical.primary_key)
     if len(columns) == 1 and isinstance(columns[0].type, String):
         yield is_in(connection, columns[0], keys)
     elif len(columns) > 1 and all(isinstance(each.type, String | Integer) for each in columns):

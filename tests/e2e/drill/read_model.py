@@ -21,7 +21,7 @@ def audit_read_model(database: Path, log: Sequence[RecordedEvent]) -> Findings:
     with closing(sqlite3.connect(database)) as connection:
         stored = _stored(connection)
         [(checkpoint,)] = connection.execute(
-            "SELECT position FROM projection_checkpoints WHERE projection = 'orders'"
+            "SELECT position FROM projection_builds WHERE projection = 'orders' AND state = 'live'"
         ).fetchall()
     wanted = folded(log)
     seen = {key: _simple(row) for key, row in stored[OrderRow.__tablename__].items()}

@@ -153,7 +153,7 @@ def test_another_event_in_the_place_of_one_is_found() -> None:
             "UPDATE orders SET view = (SELECT view FROM orders WHERE order_id = 'b') WHERE order_id = 'a'",
             {"rows that are not the fold", "rows that a simple fold disputes"},
         ),
-        ("UPDATE projection_checkpoints SET position = 2", {"positions that the checkpoint lacks"}),
+        ("UPDATE projection_builds SET position = 2", {"positions that the checkpoint lacks"}),
     ],
 )
 def test_a_read_model_that_is_not_the_fold_is_found(tmp_path: Path, damage: str, faults: set[str]) -> None:
@@ -167,8 +167,8 @@ def test_a_read_model_that_is_not_the_fold_is_found(tmp_path: Path, damage: str,
 
 def fill(database: Path, log: Log) -> None:
     with closing(sqlite3.connect(database)) as connection:
-        connection.execute("CREATE TABLE projection_checkpoints (projection, position)")
-        connection.execute("INSERT INTO projection_checkpoints VALUES ('orders', ?)", [len(log)])
+        connection.execute("CREATE TABLE projection_builds (projection, position, state)")
+        connection.execute("INSERT INTO projection_builds VALUES ('orders', ?, 'live')", [len(log)])
         for table in orders_projection.tables:
             columns = columns_of(table)
             connection.execute(f"CREATE TABLE {table.__tablename__} ({', '.join(columns)})")
