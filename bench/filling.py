@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from google.protobuf.message import Message
 from google.type.money_pb2 import Money
 from uuid_utils import uuid7
 
 from bench.orders import ADDRESS, ITEMS, numbered_id
 from shop.orders.v1.command_service_pb2 import CreateOrderResponse
-from shop.orders.v1.events_pb2 import OrderCreated
+from shop.orders.v1.events_pb2 import OrderCreated, OrderPaid
 from shop.orders.v1.values_pb2 import Address, OrderItem
 from twofold.v1.command_pb2 import Receipt
 from twofold_server.database import open_database
@@ -26,17 +28,25 @@ from twofold_server.modelling import EventMetadata
 
 BATCH = 500
 """Appends in one transaction while filling."""
+_BEGINNINGS = ("Ad", "Bel", "Cor", "Dor", "El", "Far", "Gil", "Har", "Ist", "Jor")
+_ENDINGS = ("an", "ine", "eth", "or", "is", "emar", "ovan", "une", "eska", "ifer")
+FIRST_NAMES = [beginning + ending for beginning in _BEGINNINGS for ending in _ENDINGS]
+LAST_NAMES = [ending.title() + beginning.lower() for beginning in _BEGINNINGS for ending in _ENDINGS]
+_TOTAL = Money(currency_code="EUR", units=91, nanos=500_000_000)
 
 
-def fill(url: str, count: int) -> None:
-    """Append so many new orders to the log of a database; nothing is synced on the way."""
-    asyncio.run(_fill(url, count))
+def fill(url: str, count: int, *, paid: bool = False) -> None:
+    """Append so many new orders to the log of a database; nothing is synced on the way.
+
+    An order that is ``paid`` has two events, any other one.
+    """
+    asyncio.run(_fill(url, count, paid))
 
 
-async def _fill(url: str, count: int) -> None:
+async def _fill(url: str, count: int, paid: bool) -> None:
     async with open_database(url, synchronous="OFF") as database:
         store = await SqlEventStore.open(database)
-        orders = new_orders(store.log_id, map(numbered_id, range(count)))
+        orders = new_orders(store.log_id, map(numbered_id, range(count)), paid=paid)
         for batch in in_batches(orders, BATCH):
             await store.append(batch)
 
@@ -63,28 +73,45 @@ def ordered_id() -> str:
 
 
 def new_orders(
-    log_id: str, order_ids: Iterable[str], *, request_id: Callable[[], str] = random_id
+    log_id: str,
+    order_ids: Iterable[str],
+    *,
+    request_id: Callable[[], str] = random_id,
+    paid: bool = False,
 ) -> Iterator[Append]:
-    """What the command server appends for CreateOrder."""
+    """What the command server appends for CreateOrder; and, in one, for PayOrder."""
     for order_id in order_ids:
-        yield _new_order(log_id, order_id, request_id())
+        yield _new_order(log_id, order_id, request_id(), paid)
 
 
-def _new_order(log_id: str, order_id: str, request_id: str) -> Append:
-    event = NewEvent(
-        event_id=str(uuid7()),
-        type_name=OrderCreated.DESCRIPTOR.full_name,
-        revision=1,
-        data=OrderCreated(
-            order_id=order_id, customer_id="alice", items=order_items(), shipping_address=Address(**ADDRESS)
-        ).SerializeToString(),
-        metadata=EventMetadata(request_id, request_id),
-    )
+def recipient_of(order_id: str) -> str:
+    """To whom a numbered order goes: one of 10,000 people."""
+    number = zlib.crc32(order_id.encode()) % 10_000
+    return f"{FIRST_NAMES[number // 100]} {LAST_NAMES[number % 100]}"
+
+
+def _new_order(log_id: str, order_id: str, request_id: str, paid: bool) -> Append:
+    address = Address(**ADDRESS | {"recipient": recipient_of(order_id)})
+    facts: list[Message] = [
+        OrderCreated(order_id=order_id, customer_id="alice", items=order_items(), shipping_address=address)
+    ]
+    if paid:
+        facts.append(OrderPaid(order_id=order_id, payment_reference="card", amount=_TOTAL))
+    events = [
+        NewEvent(
+            event_id=str(uuid7()),
+            type_name=fact.DESCRIPTOR.full_name,
+            revision=1,
+            data=fact.SerializeToString(),
+            metadata=EventMetadata(request_id, request_id),
+        )
+        for fact in facts
+    ]
 
     def respond(position: int) -> bytes:
         receipt = Receipt(
             aggregate_id=order_id,
-            version=1,
+            version=len(events),
             position=position,
             consistency_token=consistency_token(log_id, position),
         )
@@ -93,7 +120,7 @@ def _new_order(log_id: str, order_id: str, request_id: str) -> Append:
     return Append(
         stream_name=f"order-{order_id}",
         expected=NoStream(),
-        events=[event],
+        events=events,
         respond=respond,
         request_id=request_id,
         request_hash=uuid.uuid4().bytes,

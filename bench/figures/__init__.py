@@ -17,6 +17,7 @@ from bench.figures import (
     memory,
     peers,
     postgres,
+    sales,
     sequential,
     visible,
 )
@@ -37,6 +38,7 @@ FIGURES: dict[str, Measure] = {
     "visible": visible.measure,
     "catch_up": catch_up.measure,
     "lists": lists.measure,
+    "sales": sales.measure,
     "crud": crud.measure,
     "peers": peers.measure,
 }

@@ -14,13 +14,11 @@ from functools import partial
 
 import grpc
 
-from bench.filling import fill
 from bench.load import Call, Sample, medians, sample, warm
-from bench.report import Line, at_most, number, ratio
+from bench.report import Line, at_most, ratio
 from bench.run import Run
-from bench.system import System
+from bench.stores import filled
 from bench.turns import in_turns
-from bench.watching import wait_until_projected
 from shop.orders.v1.query_service_pb2 import ListCustomerOrdersRequest
 from shop.orders.v1.query_service_pb2_grpc import QueryServiceStub
 
@@ -47,18 +45,8 @@ def measure(run: Run) -> Sequence[Line]:
     return list(_lines(samples, many))
 
 
-def filled(run: Run, stack: ExitStack, count: int) -> System:
-    """A system whose read models know so many orders; the query server is its last process."""
-    system = stack.enter_context(System(run.new_folder()))
-    run.say(f"filling read models with {number(count)} orders")
-    fill(system.settings.event_database_url, count)
-    system.start("nats", "command-server", "projector")
-    wait_until_projected(system, count)
-    return system
-
-
 def _pages(run: Run, stack: ExitStack, count: int, *, page: int) -> dict[str, Call]:
-    system = filled(run, stack, count)
+    system = stack.enter_context(filled(run, count))
     [server] = system.start("query-server")
     address = system.settings.query_address
     token = asyncio.run(_token(address, (page - 1) * PAGE))
