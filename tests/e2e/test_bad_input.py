@@ -19,6 +19,8 @@ from shop.orders.v1.query_service_pb2 import (
     GetMonthlySalesRequest,
     GetOrderRequest,
     ListCustomerOrdersRequest,
+    OrderFilter,
+    SearchOrdersRequest,
 )
 from shop.orders.v1.values_pb2 import Address, OrderStatus
 from tests.e2e.refusals import forbidden, nothing_changes, refusal, wrong
@@ -164,6 +166,34 @@ BAD_CALLS: dict[str, tuple[Callable[[Shop], Any], list[str]]] = {
             GetMonthlySalesRequest(from_month=Date(year=2026, month=13))
         ),
         ["from_month"],
+    ),
+    "SearchOrders": (
+        lambda shop: shop.queries.SearchOrders(
+            SearchOrdersRequest(
+                query="x" * 201,
+                filter=OrderFilter(
+                    customer_id="?",
+                    country_code="gb",
+                    total_from=money(1, currency="eur"),
+                    total_to=money(-1),
+                ),
+                page_size=-1,
+                skip=10_001,
+            )
+        ),
+        [
+            "filter.country_code",
+            "filter.customer_id",
+            "filter.total_from.currency_code",
+            "filter.total_to",
+            "page_size",
+            "query",
+            "skip",
+        ],
+    ),
+    "SearchOrders, no such order": (
+        lambda shop: shop.queries.SearchOrders(SearchOrdersRequest(order_by="shoe_size")),
+        ["order_by"],
     ),
     "GetDailyStatistics": (
         lambda shop: shop.queries.GetDailyStatistics(GetDailyStatisticsRequest(top_products=101)),

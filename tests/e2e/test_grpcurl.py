@@ -23,7 +23,7 @@ COMMANDS = (
     "CompleteOrder",
     "CancelOrder",
 )
-QUERIES = ("GetOrder", "ListCustomerOrders", "GetMonthlySales", "GetDailyStatistics")
+QUERIES = ("GetOrder", "ListCustomerOrders", "GetMonthlySales", "GetDailyStatistics", "SearchOrders")
 EVENT_RPCS = ("ReadStream", "ReadEvents", "Subscribe")
 CALLED = {
     *(f"shop.orders.v1.CommandService.{rpc}" for rpc in COMMANDS),
@@ -149,6 +149,8 @@ async def test_every_rpc_can_be_called_without_a_proto_file(system: System) -> N
     assert order_id["orderId"] in [order["orderId"] for order in listed["orders"]]
 
     query = "shop.orders.v1.QueryService"
+    found = await call(queries, f"{query}/SearchOrders", query=order_id["orderId"][4:], **token)
+    assert [order["orderId"] for order in found["orders"]] == [order_id["orderId"]]
     sold = await call(queries, f"{query}/GetMonthlySales", productIds=["cup"], **token)
     assert sold["sales"][0]["averagePrice"] == MONEY
     today = {"year": int(shown["order"]["payTime"][:4]), "month": int(shown["order"]["payTime"][5:7])}

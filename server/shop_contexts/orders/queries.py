@@ -13,7 +13,7 @@ from shop.orders.v1.query_service_pb2 import (
     ListCustomerOrdersRequest,
     ListCustomerOrdersResponse,
 )
-from shop.orders.v1.views_pb2 import Order, OrderSummary
+from shop_contexts.orders.summaries import summary
 from shop_contexts.orders.tables import CustomerRow, OrderRow
 from twofold_server.modelling import CoalescedQuery, InvalidRequest, NotFound, Query, page_of
 
@@ -54,7 +54,7 @@ def list_customer_orders(request: ListCustomerOrdersRequest, connection: Connect
     ).all()
     shown, more = rows[: page.size], len(rows) > page.size
     return ListCustomerOrdersResponse(
-        orders=[_summary(row.view) for row in shown],
+        orders=[summary(row.view) for row in shown],
         next_page_token=page.next_token((str(shown[-1].created_at), shown[-1].order_id)) if more else "",
         total_size=_count(request, connection),
     )
@@ -74,20 +74,6 @@ def _before(keys: tuple[str, ...]) -> list[ColumnElement[bool]]:
     if len(keys) != 2 or not keys[0].isdecimal():
         raise InvalidRequest("page_token is damaged; start without a token", reason="INVALID_PAGE_TOKEN")
     return [tuple_(OrderRow.created_at, OrderRow.order_id) < tuple_(int(keys[0]), keys[1])]
-
-
-def _summary(view: bytes) -> OrderSummary:
-    order = Order.FromString(view)
-    return OrderSummary(
-        order_id=order.order_id,
-        customer_id=order.customer_id,
-        status=order.status,
-        item_count=len(order.items),
-        total=order.total,
-        create_time=order.create_time,
-        update_time=order.update_time,
-        version=order.version,
-    )
 
 
 order_queries = (

@@ -6,6 +6,7 @@ What can be asked about orders."""
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.type import date_pb2 as _date_pb2
 from google.type import money_pb2 as _money_pb2
@@ -452,3 +453,153 @@ class GetDailyStatisticsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetDailyStatisticsResponse: _TypeAlias = GetDailyStatisticsResponse  # noqa: Y015
+
+@_typing.final
+class OrderFilter(_message.Message):
+    """Which orders to find; what is left out does not filter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    CREATED_FROM_FIELD_NUMBER: _builtins.int
+    CREATED_TO_FIELD_NUMBER: _builtins.int
+    TOTAL_FROM_FIELD_NUMBER: _builtins.int
+    TOTAL_TO_FIELD_NUMBER: _builtins.int
+    COUNTRY_CODE_FIELD_NUMBER: _builtins.int
+    status: _values_pb2.OrderStatus.ValueType
+    """Only orders that stand so."""
+    customer_id: _builtins.str
+    """Only this customer's."""
+    country_code: _builtins.str
+    """Only those that go to this country: two capital letters (ISO 3166-1 alpha-2)."""
+    @_builtins.property
+    def created_from(self) -> _timestamp_pb2.Timestamp:
+        """Only those created at this moment or later."""
+
+    @_builtins.property
+    def created_to(self) -> _timestamp_pb2.Timestamp:
+        """Only those created before this moment."""
+
+    @_builtins.property
+    def total_from(self) -> _money_pb2.Money:
+        """Only those of this total or more, in its currency."""
+
+    @_builtins.property
+    def total_to(self) -> _money_pb2.Money:
+        """Only those of this total or less, in its currency."""
+
+    def __init__(
+        self,
+        *,
+        status: _values_pb2.OrderStatus.ValueType = ...,
+        customer_id: _builtins.str = ...,
+        created_from: _timestamp_pb2.Timestamp | None = ...,
+        created_to: _timestamp_pb2.Timestamp | None = ...,
+        total_from: _money_pb2.Money | None = ...,
+        total_to: _money_pb2.Money | None = ...,
+        country_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_from", b"created_from", "created_to", b"created_to", "total_from", b"total_from", "total_to", b"total_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country_code", b"country_code", "created_from", b"created_from", "created_to", b"created_to", "customer_id", b"customer_id", "status", b"status", "total_from", b"total_from", "total_to", b"total_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderFilter: _TypeAlias = OrderFilter  # noqa: Y015
+
+@_typing.final
+class SearchOrdersRequest(_message.Message):
+    """Asks for orders by text and filters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SKIP_FIELD_NUMBER: _builtins.int
+    READ_OPTIONS_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    """The words to find, 200 characters at most; all orders when left out."""
+    order_by: _builtins.str
+    """"create_time desc" (the newest first) when left out, or "create_time", "total desc" or "total".
+    Totals are sorted by currency first.
+    """
+    page_size: _builtins.int
+    """How many orders on a page: 50 when left out, 1,000 at most (more is read as 1,000)."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first page. It belongs to the same query,
+    filter and order: with others it is refused. Opaque.
+    """
+    skip: _builtins.int
+    """How many orders to pass over before the page, 10,000 at most; counted after page_token."""
+    @_builtins.property
+    def filter(self) -> Global___OrderFilter:
+        """Which of these."""
+
+    @_builtins.property
+    def read_options(self) -> _reading_pb2.ReadOptions:
+        """How fresh the answer must be."""
+
+    def __init__(
+        self,
+        *,
+        query: _builtins.str = ...,
+        filter: Global___OrderFilter | None = ...,
+        order_by: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        skip: _builtins.int = ...,
+        read_options: _reading_pb2.ReadOptions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "read_options", b"read_options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "read_options", b"read_options", "skip", b"skip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchOrdersRequest: _TypeAlias = SearchOrdersRequest  # noqa: Y015
+
+@_typing.final
+class SearchOrdersResponse(_message.Message):
+    """A page of the orders that were found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_IS_MINIMUM_FIELD_NUMBER: _builtins.int
+    READ_INFO_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Hand this in as page_token for the next page; empty on the last page."""
+    total_size: _builtins.int
+    """How many orders match on all pages together, as far as they were counted."""
+    total_size_is_minimum: _builtins.bool
+    """True when there are more than total_size: very many are not counted to the end."""
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[_views_pb2.OrderSummary]:
+        """The orders, in the order that was asked for."""
+
+    @_builtins.property
+    def read_info(self) -> _reading_pb2.ReadInfo:
+        """How fresh this answer is."""
+
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[_views_pb2.OrderSummary] | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+        total_size_is_minimum: _builtins.bool = ...,
+        read_info: _reading_pb2.ReadInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_info", b"read_info"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "orders", b"orders", "read_info", b"read_info", "total_size", b"total_size", "total_size_is_minimum", b"total_size_is_minimum"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchOrdersResponse: _TypeAlias = SearchOrdersResponse  # noqa: Y015

@@ -45,6 +45,11 @@ class QueryServiceStub:
                 request_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.ListCustomerOrdersRequest.SerializeToString,
                 response_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.ListCustomerOrdersResponse.FromString,
                 _registered_method=True)
+        self.SearchOrders = channel.unary_unary(
+                '/shop.orders.v1.QueryService/SearchOrders',
+                request_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.SearchOrdersRequest.SerializeToString,
+                response_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.SearchOrdersResponse.FromString,
+                _registered_method=True)
         self.GetMonthlySales = channel.unary_unary(
                 '/shop.orders.v1.QueryService/GetMonthlySales',
                 request_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.GetMonthlySalesRequest.SerializeToString,
@@ -70,6 +75,16 @@ class QueryServiceServicer:
 
     def ListCustomerOrders(self, request, context):
         """A customer's orders, the newest first, page by page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchOrders(self, request, context):
+        """The orders that have all words of a text, page by page: in their ids, the customer's and the
+        products' ids, the recipient and the address. Small and capital letters and accents make no
+        difference. A word of three characters or more is found inside of words as well, a shorter one at
+        their beginning. No character has a meaning of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,6 +119,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.ListCustomerOrders,
                     request_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.ListCustomerOrdersRequest.FromString,
                     response_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.ListCustomerOrdersResponse.SerializeToString,
+            ),
+            'SearchOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchOrders,
+                    request_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.SearchOrdersRequest.FromString,
+                    response_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.SearchOrdersResponse.SerializeToString,
             ),
             'GetMonthlySales': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMonthlySales,
@@ -171,6 +191,33 @@ class QueryService:
             '/shop.orders.v1.QueryService/ListCustomerOrders',
             shop_dot_orders_dot_v1_dot_query__service__pb2.ListCustomerOrdersRequest.SerializeToString,
             shop_dot_orders_dot_v1_dot_query__service__pb2.ListCustomerOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.orders.v1.QueryService/SearchOrders',
+            shop_dot_orders_dot_v1_dot_query__service__pb2.SearchOrdersRequest.SerializeToString,
+            shop_dot_orders_dot_v1_dot_query__service__pb2.SearchOrdersResponse.FromString,
             options,
             channel_credentials,
             insecure,

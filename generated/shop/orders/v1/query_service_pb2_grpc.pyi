@@ -37,6 +37,12 @@ class QueryServiceStub:
     """The whole order. NOT_FOUND when the read model does not know it."""
     ListCustomerOrders: _grpc.UnaryUnaryMultiCallable[_query_service_pb2.ListCustomerOrdersRequest, _query_service_pb2.ListCustomerOrdersResponse]
     """A customer's orders, the newest first, page by page."""
+    SearchOrders: _grpc.UnaryUnaryMultiCallable[_query_service_pb2.SearchOrdersRequest, _query_service_pb2.SearchOrdersResponse]
+    """The orders that have all words of a text, page by page: in their ids, the customer's and the
+    products' ids, the recipient and the address. Small and capital letters and accents make no
+    difference. A word of three characters or more is found inside of words as well, a shorter one at
+    their beginning. No character has a meaning of its own.
+    """
     GetMonthlySales: _grpc.UnaryUnaryMultiCallable[_query_service_pb2.GetMonthlySalesRequest, _query_service_pb2.GetMonthlySalesResponse]
     """What was sold of each product in each month. An order counts in the month, in UTC, in which it
     was paid; one that was paid and then cancelled does not count at all.
@@ -56,6 +62,12 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """The whole order. NOT_FOUND when the read model does not know it."""
     ListCustomerOrders: _aio.UnaryUnaryMultiCallable[_query_service_pb2.ListCustomerOrdersRequest, _query_service_pb2.ListCustomerOrdersResponse]  # type: ignore[assignment]
     """A customer's orders, the newest first, page by page."""
+    SearchOrders: _aio.UnaryUnaryMultiCallable[_query_service_pb2.SearchOrdersRequest, _query_service_pb2.SearchOrdersResponse]  # type: ignore[assignment]
+    """The orders that have all words of a text, page by page: in their ids, the customer's and the
+    products' ids, the recipient and the address. Small and capital letters and accents make no
+    difference. A word of three characters or more is found inside of words as well, a shorter one at
+    their beginning. No character has a meaning of its own.
+    """
     GetMonthlySales: _aio.UnaryUnaryMultiCallable[_query_service_pb2.GetMonthlySalesRequest, _query_service_pb2.GetMonthlySalesResponse]  # type: ignore[assignment]
     """What was sold of each product in each month. An order counts in the month, in UTC, in which it
     was paid; one that was paid and then cancelled does not count at all.
@@ -84,6 +96,18 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_query_service_pb2.ListCustomerOrdersResponse, _abc.Awaitable[_query_service_pb2.ListCustomerOrdersResponse]]:
         """A customer's orders, the newest first, page by page."""
+
+    @_abc_1.abstractmethod
+    def SearchOrders(
+        self,
+        request: _query_service_pb2.SearchOrdersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_service_pb2.SearchOrdersResponse, _abc.Awaitable[_query_service_pb2.SearchOrdersResponse]]:
+        """The orders that have all words of a text, page by page: in their ids, the customer's and the
+        products' ids, the recipient and the address. Small and capital letters and accents make no
+        difference. A word of three characters or more is found inside of words as well, a shorter one at
+        their beginning. No character has a meaning of its own.
+        """
 
     @_abc_1.abstractmethod
     def GetMonthlySales(

@@ -1,0 +1,122 @@
+"""A page of the rows that a text search finds, in an order of the caller's, however many there are.
+
+Pieces that are in many rows are found by walking the list: a page is full after a few rows. Pieces that are
+in few are found by the index. Which it is, is seen by walking a bounded number of rows first; so neither is
+ever done for millions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Select, func, literal, select, tuple_
+
+from twofold_server.modelling.text_index import holds, may_hold
+
+WALK = 5_000
+"""Rows of the list that are looked at before the index is asked."""
+COUNTED = 10_000
+"""More rows than this are not counted."""
+
+
+class Found(NamedTuple):
+    """What a search gives."""
+
+    rows: Sequence[Any]
+    """The page, and one row more where there is a further page."""
+    total: int
+    """How many rows match on all pages."""
+    at_least: bool
+    """Whether there are more than ``total``: they were not counted to the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What to search: a table of rows, and for each of them its text in a table beside it."""
+
+    columns: Sequence[Any]
+    """What a row of the answer has."""
+    number: Any
+    """The column that holds the key of the row's text."""
+    text_number: Any
+    """The key of the table of texts."""
+    words: Any
+    """Its column of searchable text."""
+    pieces: Sequence[str]
+    """What the text must have (``pieces_of``); with nothing, texts are not looked at."""
+    where: Sequence[ColumnElement[bool]]
+    """Further conditions on the row; best those that an index holds."""
+    order: Sequence[Any]
+    """Columns that are unique together, to sort by; best those of an index."""
+    descending: bool
+    """Whether all of them descend."""
+    after: Sequence[Any]
+    """Their values in the last row of the page before; empty for the first page."""
+    skip: int
+    """How many rows to pass over."""
+    size: int
+    """How many rows a page has."""
+
+    def run(self, connection: Connection) -> Found:
+        """Search."""
+        if not self.pieces:
+            total = self._count(connection, select(self.number).where(*self.where))
+            return Found(self._page(connection), min(total, COUNTED), total > COUNTED)
+        seen = holds(connection, self.words, self.pieces)
+        walked, matching = self._walk(connection, seen)
+        if walked < WALK:
+            return Found(self._page(connection, self._texts().where(*seen)), matching, False)
+        near = self._walked([*self.where, *self._beyond()]).subquery()
+        rows = self._page(connection, self._texts().join(near, near.c[0] == self.text_number).where(*seen))
+        if len(rows) > self.size:
+            return Found(rows, max(matching, self.skip + self.size), True)
+        return self._by_index(connection, seen)
+
+    def _by_index(self, connection: Connection, seen: Sequence[ColumnElement[bool]]) -> Found:
+        texts = self._texts().where(may_hold(connection, self.words, self.pieces), *seen)
+        # PostgreSQL would otherwise look at every text in the order of the list.
+        hits = texts.cte("hits").prefix_with("MATERIALIZED", dialect="postgresql")
+        among = select(hits.c[0])
+        total = self._count(connection, select(self.number).where(self.number.in_(among), *self.where))
+        return Found(self._page(connection, among), min(total, COUNTED), total > COUNTED)
+
+    def _walk(self, connection: Connection, seen: Sequence[ColumnElement[bool]]) -> tuple[int, int]:
+        """How many rows the list has, up to WALK, and how many of these match."""
+        first = self._walked(self.where).subquery()
+        joined = select(func.count()).select_from(first)
+        walked = connection.execute(joined).scalar_one()
+        matching = joined.join_from(first, self._text_table, first.c[0] == self.text_number).where(*seen)
+        return walked, connection.execute(matching).scalar_one()
+
+    def _walked(self, where: Sequence[ColumnElement[bool]]) -> Select[Any]:
+        return select(self.number).where(*where).order_by(*self._sorted()).limit(WALK)
+
+    def _texts(self) -> Select[Any]:
+        return select(self.text_number)
+
+    def _page(self, connection: Connection, among: Select[Any] | None = None) -> Sequence[Any]:
+        found = select(*self.columns).where(*self.where, *self._beyond())
+        if among is not None:
+            found = found.where(self.number.in_(among))
+        page = found.order_by(*self._sorted()).offset(self.skip).limit(self.size + 1)
+        return connection.execute(page).all()
+
+    def _count(self, connection: Connection, matching: Select[Any]) -> int:
+        few = matching.limit(COUNTED + 1).subquery()
+        return connection.execute(select(func.count()).select_from(few)).scalar_one()
+
+    def _sorted(self) -> list[Any]:
+        return [column.desc() if self.descending else column.asc() for column in self.order]
+
+    def _beyond(self) -> list[ColumnElement[bool]]:
+        if not self.after:
+            return []
+        here = tuple_(*self.order)
+        last = tuple_(*(literal(v, c.type) for v, c in zip(self.after, self.order, strict=True)))
+        return [here < last if self.descending else here > last]
+
+    @property
+    def _text_table(self) -> Any:
+        return self.words.class_
