@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, ValidationError, field_validator
+from pydantic import Field, NonNegativeInt, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from twofold_server.errors import StartupError
 
 _PREFIX = "TWOFOLD_"
+_EXAMPLES = {"max_projection_lag": '{"orders": 50000}', "projection_sync": '{"orders": "immediate"}'}
 
 
 def _sqlite(file: str) -> Any:
@@ -87,6 +88,9 @@ class Settings(BaseSettings):
     request_id_days: float = Field(default=7, gt=0)
     """Days for which the answer to a request id is kept, so that a retry is told apart from a new command."""
 
+    projection_sync: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
+    """When projections are brought up to date, as JSON, for example {"orders": "immediate"}; also
+    `batched(500, 0.2)`, `scheduled(60)` and, where none is named, `eventual`."""
     projection_attempts: int = Field(default=5, ge=1, le=100)
     """How often a projection tries an event whose handler fails, before it parks the event's key."""
     projection_retry_seconds: float = Field(default=0.1, ge=0, le=60)
@@ -103,15 +107,15 @@ class Settings(BaseSettings):
             return value
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
-    @field_validator("max_projection_lag", mode="before")
+    @field_validator("max_projection_lag", "projection_sync", mode="before")
     @classmethod
-    def _parse(cls, value: object) -> object:
+    def _parse(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
             return value
         try:
             return json.loads(value)
         except ValueError:
-            raise ValueError('must be JSON, for example {"orders": 50000}') from None
+            raise ValueError(f"must be JSON, for example {_EXAMPLES[str(info.field_name)]}") from None
 
     @field_validator("contexts")
     @classmethod

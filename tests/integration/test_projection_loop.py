@@ -26,12 +26,12 @@ from twofold_server.event_store.events import RecordedEvent
 from twofold_server.modelling import Projection
 from twofold_server.projections.checkpoints import TakenOver
 from twofold_server.projections.fold import Fold
-from twofold_server.projections.loop import Pace, gapless
+from twofold_server.projections.loop import Pace
 from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.parking import Patience
 from twofold_server.projections.projector import Projector
 from twofold_server.projections.schema import prepare
-from twofold_server.projections.sources import LogAway, LogBatch
+from twofold_server.projections.sources import LogAway, LogBatch, gapless
 
 pytestmark = pytest.mark.timeout(60)
 QUICK = Pace(silence=0.02, stalled=0.3, retry=0.01, max_retry=0.05)
@@ -81,6 +81,9 @@ class Broker:
 
     def reset(self) -> None:
         self.resets += 1
+
+    def look_failed(self) -> None:
+        pass
 
     async def close(self) -> None:
         self.closed = True

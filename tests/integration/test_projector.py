@@ -34,6 +34,7 @@ from twofold_server.projections.loop import Pace
 from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.projector import Projector
 from twofold_server.projections.schema import prepare
+from twofold_server.projections.strategies import parse
 from twofold_server.publishing.config import RelayConfig
 from twofold_server.publishing.headers import recorded_event, source_of
 from twofold_server.publishing.relay import Relay
@@ -118,7 +119,7 @@ class World:
         assert await self.database.read(_orders) == folded(log)
 
     @asynccontextmanager
-    async def projector(self) -> AsyncIterator[Projector]:
+    async def projector(self, sync: str = "eventual") -> AsyncIterator[Projector]:
         """A projector at work."""
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(nats_client([self.broker.url], name="projector"))
@@ -133,6 +134,7 @@ class World:
                 ),
                 notices=ProgressNotices(client),
                 pace=QUICK,
+                strategies={"orders": parse(sync)},
             )
             async with asyncio.TaskGroup() as group:  # so that a projector that fails ends the test
                 task = group.create_task(projector.run())
@@ -312,6 +314,54 @@ async def test_messages_of_another_log_are_not_taken(world: World) -> None:
         await world.becomes_level()
 
 
+async def test_a_batched_projection_waits_for_company(world: World) -> None:
+    await world.commands.happens(5)
+    await is_published(world)
+    async with world.projector("batched(40, 3600)") as projector:
+        await world.becomes_level()
+        for _ in range(3):
+            await world.commands.happens(10)
+            await is_published(world)
+            assert await world.position() == 5
+        await world.commands.happens(10)
+        await world.becomes_level()
+        assert projector.trouble == ""
+
+
+async def test_a_batched_projection_waits_no_longer_than_it_may(world: World) -> None:
+    async with world.projector("batched(1000, 0.2)"):
+        await world.commands.happens(30)
+        await world.becomes_level()
+
+
+async def test_a_scheduled_projection_is_brought_up_to_date_when_it_is_time(world: World) -> None:
+    async with world.projector("scheduled(0.5)") as projector:
+        for _ in range(3):
+            await world.commands.happens(20)
+            await world.becomes_level()
+        assert projector.trouble == ""
+        await world.commands.stop_service()
+        await world.commands.happens(20)
+        await is_troubled(projector, "does not send the log")
+        await world.commands.start_service()
+        await world.becomes_level()
+        await is_well(projector)
+
+
+async def is_troubled(projector: Projector, why: str) -> None:
+    """The projector says so in the end."""
+    async with asyncio.timeout(20):
+        while why not in projector.trouble:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def is_well(projector: Projector) -> None:
+    """The projector recovers."""
+    async with asyncio.timeout(20):
+        while projector.trouble:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
 async def test_each_batch_is_told_on_core_nats(world: World) -> None:
     told: list[dict[str, Any]] = []
 
@@ -332,10 +382,13 @@ async def test_each_batch_is_told_on_core_nats(world: World) -> None:
     finally:
         await client.close()
     last = (await world.commands.log())[-1]
-    assert told[-1] == {
-        "log_id": world.commands.store.log_id,
-        "position": last.position,
-        "recorded_at": last.recorded_at,
-        "head": last.position,
-    }
+    assert (
+        told[-1].items()
+        >= {
+            "log_id": world.commands.store.log_id,
+            "position": last.position,
+            "recorded_at": last.recorded_at,
+            "head": last.position,
+        }.items()
+    )
     assert [t["position"] for t in told] == sorted(t["position"] for t in told)

@@ -49,10 +49,10 @@ class Progress(ProjectionProgress):
 class Waiting:
     """A command server that knows of projections."""
 
-    def __init__(self, server: CommandSide) -> None:
+    def __init__(self, server: CommandSide, *immediate: str) -> None:
         self.server = server
         self.progress = Progress(server.store.log_id)
-        self.middleware = waiting_for_projections(self.progress, NAMES)
+        self.middleware = waiting_for_projections(self.progress, NAMES, immediate=immediate)
         self._bus = CommandBus(server.execution.execute, [self.middleware])
 
     async def send(
@@ -226,3 +226,52 @@ async def test_each_command_of_a_batch_waits_for_its_own_projections(served: Wai
     outcomes = await sending
     assert [receipt(outcomes[n]).version for n in (0, 2)] == [1, 2]
     assert refused(outcomes[1])[0] == "INVALID_ARGUMENT"
+
+
+# --- projections that every command waits for --------------------------------------------------------
+
+
+@pytest.fixture
+def immediate(server: CommandSide) -> Waiting:
+    """The server of the store, where every receipt waits for the orders."""
+    return Waiting(server, "orders")
+
+
+async def test_a_command_that_names_none_waits_for_an_immediate_projection(immediate: Waiting) -> None:
+    sending = asyncio.create_task(immediate.send(create(), request_id=""))
+    await decided()
+    assert not sending.done()
+    await immediate.progress.applied("orders", 1)
+    receipt = await sending
+    assert (receipt.position, list(receipt.late_projections)) == (1, [])
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_an_immediate_projection_that_is_late_never_takes_the_receipt_from_who_cannot_ask_again(
+    immediate: Waiting,
+) -> None:
+    receipt = await immediate.send(create(), request_id="")
+    assert (receipt.aggregate_id, receipt.position) == (ORDER, 1)
+    assert list(receipt.late_projections) == ["orders"]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_who_can_ask_again_is_told_that_an_immediate_projection_is_late(immediate: Waiting) -> None:
+    with pytest.raises(ProjectionLag) as late:
+        await immediate.send(create())
+    assert late.value.metadata["stored"] == "true"
+    await immediate.progress.applied("orders", 1)
+    again = await immediate.send(create())
+    assert (again.replayed, list(again.late_projections)) == (True, [])
+
+
+async def test_what_is_only_tried_waits_for_no_immediate_projection(immediate: Waiting) -> None:
+    await immediate.send(create(), validate_only=True, request_id="")
+    assert immediate.progress.waits == []
+
+
+async def test_an_immediate_projection_that_is_named_too_is_waited_for_once(immediate: Waiting) -> None:
+    await immediate.progress.applied("orders", 1)
+    await immediate.progress.applied("sales", 1)
+    await immediate.send(create(), "sales", "orders")
+    assert [name for name, _, _ in immediate.progress.waits] == ["sales", "orders"]

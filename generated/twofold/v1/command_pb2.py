@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18twofold/v1/command.proto\x12\ntwofold.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/protobuf/any.proto\"\x88\x01\n\x0e\x43ommandOptions\x12&\n\x10\x65xpected_version\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\"\n\x08wait_for\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18\x64\x42\x13\n\x11_expected_version\"\x9d\x01\n\x07Receipt\x12\x14\n\x0c\x61ggregate_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\x19\n\x11\x63onsistency_token\x18\x04 \x01(\t\x12\x10\n\x08replayed\x18\x05 \x01(\x08\x12,\n\x0eplanned_events\x18\x06 \x03(\x0b\x32\x14.google.protobuf.Anyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18twofold/v1/command.proto\x12\ntwofold.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/protobuf/any.proto\"\x88\x01\n\x0e\x43ommandOptions\x12&\n\x10\x65xpected_version\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x00\x88\x01\x01\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\"\n\x08wait_for\x18\x03 \x03(\tB\x10\xbaH\r\x92\x01\n\x10 \"\x06r\x04\x10\x01\x18\x64\x42\x13\n\x11_expected_version\"\xb7\x01\n\x07Receipt\x12\x14\n\x0c\x61ggregate_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\x19\n\x11\x63onsistency_token\x18\x04 \x01(\t\x12\x10\n\x08replayed\x18\x05 \x01(\x08\x12,\n\x0eplanned_events\x18\x06 \x03(\x0b\x32\x14.google.protobuf.Any\x12\x18\n\x10late_projections\x18\x07 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,5 +40,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMMANDOPTIONS']._serialized_start=97
   _globals['_COMMANDOPTIONS']._serialized_end=233
   _globals['_RECEIPT']._serialized_start=236
-  _globals['_RECEIPT']._serialized_end=393
+  _globals['_RECEIPT']._serialized_end=419
 # @@protoc_insertion_point(module_scope)

@@ -68,6 +68,7 @@ class Receipt(_message.Message):
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     PLANNED_EVENTS_FIELD_NUMBER: _builtins.int
+    LATE_PROJECTIONS_FIELD_NUMBER: _builtins.int
     aggregate_id: _builtins.str
     """The id of the aggregate, also when the server assigned it."""
     version: _builtins.int
@@ -82,6 +83,13 @@ class Receipt(_message.Message):
     def planned_events(self) -> _containers.RepeatedCompositeFieldContainer[_any_pb2.Any]:
         """With validate_only: the events that would be recorded. Empty otherwise."""
 
+    @_builtins.property
+    def late_projections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Projections with the setting `immediate` that had not applied the command when the wait for them ended.
+        Only for commands without a request_id: with one, the answer is UNAVAILABLE with PROJECTION_LAG instead,
+        and the same request gives the receipt as soon as they have.
+        """
+
     def __init__(
         self,
         *,
@@ -91,10 +99,11 @@ class Receipt(_message.Message):
         consistency_token: _builtins.str = ...,
         replayed: _builtins.bool = ...,
         planned_events: _abc.Iterable[_any_pb2.Any] | None = ...,
+        late_projections: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "consistency_token", b"consistency_token", "planned_events", b"planned_events", "position", b"position", "replayed", b"replayed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregate_id", b"aggregate_id", "consistency_token", b"consistency_token", "late_projections", b"late_projections", "planned_events", b"planned_events", "position", b"position", "replayed", b"replayed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,7 +11,7 @@ import structlog
 
 from twofold_server.app.parts import proto_packages, relay_config, running, server_config, until
 from twofold_server.broker import hearing, nats_client
-from twofold_server.commands.bus import CommandBus, find_deciders
+from twofold_server.commands.bus import CommandBus, Middleware, find_deciders
 from twofold_server.commands.execution import CommandExecution
 from twofold_server.commands.metrics import CommandMetrics
 from twofold_server.commands.middleware import observing
@@ -33,6 +33,7 @@ from twofold_server.event_store.sql.contracts import ContractHistory
 from twofold_server.event_store.store import EventStore
 from twofold_server.locking import lock_data_dir
 from twofold_server.messages.events import EventCodec
+from twofold_server.projections.strategies import strategies
 from twofold_server.publishing.relay import Relay
 from twofold_server.publishing.subjects import HEAD
 from twofold_server.rpc import batch_service, event_service
@@ -56,6 +57,7 @@ async def command_server(settings: Settings, stop: asyncio.Event) -> None:
     codec = EventCodec(contract for _, contract in contexts)
     find_deciders(contexts)
     _check_limits(settings, contexts)
+    sync = strategies(settings.projection_sync, _projections(contexts))
     health = Health()
     async with AsyncExitStack() as stack:
         store = await _open_log(stack, settings, contexts)
@@ -78,7 +80,10 @@ async def command_server(settings: Settings, stop: asyncio.Event) -> None:
             queue_age=lambda: writer.queue_age,
             pressure=lambda: too_far_behind(settings.max_projection_lag, progress.positions, feed.head),
         )
-        bus = await _start_bus(stack, settings, contexts, codec, store, writer, progress)
+        waiting = waiting_for_projections(
+            progress, sync, immediate=[name for name, strategy in sync.items() if strategy.immediate]
+        )
+        bus = await _start_bus(stack, settings, contexts, codec, store, writer, waiting)
         log = partial(EventService, store=store, feed=feed, codec=codec)
         services = _services(settings, contexts, bus, admission, log)
         address = await stack.enter_async_context(
@@ -149,7 +154,7 @@ async def _start_bus(
     codec: EventCodec,
     store: EventStore,
     writer: GroupCommit,
-    progress: ProjectionProgress,
+    waiting: Middleware,
 ) -> CommandBus:
     snapshots = Snapshots(store, every=settings.snapshot_every)
     await stack.enter_async_context(running(snapshots.run()))
@@ -163,10 +168,7 @@ async def _start_bus(
     )
     metrics = CommandMetrics(writer.statistics)
     await stack.enter_async_context(running(metrics.run()))
-    return CommandBus(
-        execution.execute,
-        [observing(metrics), waiting_for_projections(progress, _projections(contexts))],
-    )
+    return CommandBus(execution.execute, [observing(metrics), waiting])
 
 
 def _services(

@@ -16,6 +16,7 @@ from twofold_server.projections.jetstream import JetStreamHints
 from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.parking import Patience
 from twofold_server.projections.projector import HEALTH_NAME, Projector
+from twofold_server.projections.strategies import strategies
 from twofold_server.publishing.headers import recorded_event, source_of
 from twofold_server.publishing.stream import STREAM
 from twofold_server.rpc import projection_service
@@ -32,6 +33,8 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
     """Fold events into the read models."""
     contexts = discover(settings.contexts)
     contracts = [contract for _, contract in contexts]
+    projections = [projection for context, _ in contexts for projection in context.projections]
+    sync = strategies(settings.projection_sync, [projection.name for projection in projections])
     async with AsyncExitStack() as stack:
         if settings.read_database_url.startswith("sqlite"):  # on PostgreSQL others may stand by
             stack.enter_context(lock_data_dir(settings.data_dir, "projector"))
@@ -42,7 +45,7 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
         )
         work = Projector(
             database=database,
-            projections=[projection for context, _ in contexts for projection in context.projections],
+            projections=projections,
             codec=EventCodec(contracts),
             log=await stack.enter_async_context(open_event_log(settings.command_address)),
             hints=lambda: JetStreamHints(
@@ -50,6 +53,7 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
             ),
             notices=ProgressNotices(client),
             patience=_patience(settings),
+            strategies=sync,
         )
         health = Health()
         config = server_config(settings, settings.projector_address)

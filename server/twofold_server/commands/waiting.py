@@ -1,9 +1,10 @@
-"""``wait_for``: the receipt is sent when the named projections have applied the command."""
+"""``wait_for`` and ``immediate``: the receipt is sent when projections have applied the command."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from twofold_server.commands.bus import Middleware, Next
 from twofold_server.commands.call import CommandCall, CommandResult
@@ -16,22 +17,39 @@ MARGIN_SECONDS = 0.05
 """What is kept of the caller's time for the answer itself."""
 
 
-def waiting_for_projections(progress: ProjectionProgress, projections: Collection[str]) -> Middleware:
-    """Wait for the projections that a command names; ``projections`` are those that exist."""
+def waiting_for_projections(
+    progress: ProjectionProgress, projections: Collection[str], *, immediate: Sequence[str] = ()
+) -> Middleware:
+    """Wait for the projections that a command names, and for those that all commands wait for.
+
+    ``projections`` are those that exist, ``immediate`` those of them that are waited for unasked.
+    """
 
     async def wait(call: CommandCall, proceed: Next) -> CommandResult:
-        names = call.command.options.wait_for
-        if not names or call.command.options.validate_only:
+        named = call.command.options.wait_for
+        if not (named or immediate) or call.command.options.validate_only:
             return await proceed(call)
-        _check(call, names, projections)
+        if named:
+            _check(call, named, projections)
         give_up = time.monotonic() + _patience(call)
         result = await proceed(call)
-        for name in names:
-            if not await progress.reach(name, result.receipt.position, give_up - time.monotonic()):
+        late: list[str] = []
+        for name in dict.fromkeys([*named, *immediate]):
+            if await progress.reach(name, result.receipt.position, give_up - time.monotonic()):
+                continue
+            if call.request_id:
                 raise _too_late(name, result, progress.positions.get(name, 0))
-        return result
+            late.append(name)
+        return _owning_up(call, result, late) if late else result
 
     return wait
+
+
+def _owning_up(call: CommandCall, result: CommandResult, late: Sequence[str]) -> CommandResult:
+    """A receipt that says who was late: its caller could not ask again, so it must not be lost."""
+    response: Any = call.contract.response.FromString(result.response)
+    response.receipt.late_projections.extend(late)
+    return CommandResult(response.SerializeToString(), response.receipt)
 
 
 def _patience(call: CommandCall) -> float:

@@ -16,6 +16,7 @@ from twofold_server.projections.attempts import forget_attempts
 from twofold_server.projections.checkpoints import Checkpoint, builds, insert_build, now, read_builds
 from twofold_server.projections.letters import Scope, remove_all
 from twofold_server.projections.parts import drop_parts, read_parts
+from twofold_server.projections.skips import forget_skips
 from twofold_server.projections.status import BuildState
 from twofold_server.projections.tables import FIRST, drop_beside, make_beside, rename, table_names
 
@@ -101,6 +102,7 @@ def drop(connection: Connection, projection: str, build: int) -> None:
     drop_parts(connection, projection, build)
     remove_all(connection, Scope(projection, build))
     forget_attempts(connection, Scope(projection, build))
+    forget_skips(connection, Scope(projection, build))
     drop_beside(connection, found.tables, build)
 
 

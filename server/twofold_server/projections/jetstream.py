@@ -60,6 +60,9 @@ class JetStreamHints:
         """See Hints."""
         self._reach = -1
 
+    def look_failed(self) -> None:
+        """See Hints; these come within the usual time anyway."""
+
     async def next(self, after: int, timeout: float) -> Sequence[RecordedEvent]:
         """See Hints."""
         try:

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -17,7 +17,7 @@ from twofold_server.projections.fold import Fold
 from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.parking import ParkingFold, Patience
 from twofold_server.projections.redelivery import Redelivery
-from twofold_server.projections.sources import Hints, LogAway, LogBatch, StreamLog
+from twofold_server.projections.sources import Hints, LogAway, LogBatch, StreamLog, gapless
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,10 @@ class Pace:
     """The pause after a first failure; it doubles with each further one."""
     max_retry: float = 5.0
     """The longest pause after a failure."""
+
+    def allowing(self, delay: float) -> Pace:
+        """The same for a projection that stands still so long on purpose."""
+        return replace(self, stalled=self.stalled + delay)
 
 
 class ProjectionLoop:
@@ -157,6 +161,7 @@ class ProjectionLoop:
                         await self._apply(batch.events)
         except LogAway as error:
             self._why = str(error)
+            self._hints.look_failed()
             return False
         self._be_sure()
         # Told again although nothing is new: the notice of the last batch may have been lost.
@@ -208,12 +213,3 @@ def _heed_cancellation() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-def gapless(events: Sequence[RecordedEvent], *, after: int) -> list[RecordedEvent]:
-    """The events that follow a position without a gap, however they came: twice, late, in any order."""
-    by_position = {event.position: event for event in events}
-    found: list[RecordedEvent] = []
-    while (event := by_position.get(after + 1 + len(found))) is not None:
-        found.append(event)
-    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -17,11 +17,13 @@ from twofold_server.projections.checkpoints import read_checkpoint
 from twofold_server.projections.fold import Fold
 from twofold_server.projections.loop import Pace, ProjectionLoop
 from twofold_server.projections.notices import ProgressNotices
+from twofold_server.projections.pacing import paced
 from twofold_server.projections.parking import Patience
 from twofold_server.projections.redelivery import Redelivery
 from twofold_server.projections.schema import prepare
 from twofold_server.projections.sources import Hints, StreamLog
 from twofold_server.projections.status import BuildState, BuildStatus, ProjectionStatus, State
+from twofold_server.projections.strategies import EVENTUAL, Strategy
 
 HEALTH_NAME = "twofold.projector"
 """The name of the projector in the health service."""
@@ -42,21 +44,26 @@ class Projector:
         notices: ProgressNotices,
         pace: Pace | None = None,
         patience: Patience | None = None,
+        strategies: Mapping[str, Strategy] | None = None,
         read_size: int = 10_000,
     ) -> None:
-        """``hints`` makes one source for each projection. Raises StartupError for a wrong projection."""
+        """``hints`` makes one source for each projection; without a strategy one is eventual.
+
+        Raises StartupError for a wrong projection.
+        """
         _check_names(projections)
         self._database = database
         self._projections = projections
+        self._strategies = {p.name: (strategies or {}).get(p.name, EVENTUAL) for p in projections}
         self._prepared = False
         self._why = "it has just begun"
         self._loops = {
             projection.name: ProjectionLoop(
                 fold=Fold(database=database, projection=projection, codec=codec),
                 log=log,
-                hints=hints(),
+                hints=paced(hints(), self._strategies[projection.name]),
                 notices=notices,
-                pace=pace or Pace(),
+                pace=(pace or Pace()).allowing(self._strategies[projection.name].delay),
                 patience=patience or Patience(),
                 read_size=read_size,
             )
@@ -99,6 +106,7 @@ class Projector:
             head=head,
             recorded_at=found.recorded_at,
             trouble=loop.trouble,
+            sync=str(self._strategies[projection.name]),
             dead_letters=await loop.redelivery.count(),
             builds=[
                 BuildStatus(

@@ -61,5 +61,17 @@ class Hints(Protocol):
     def reset(self) -> None:
         """Ask the broker anew next time: it kept silent about events that the log has."""
 
+    def look_failed(self) -> None:
+        """The log could not be looked at: come back within the usual time, however slow the pace."""
+
     async def close(self) -> None:
         """Let go of what the broker keeps for this projector."""
+
+
+def gapless(events: Sequence[RecordedEvent], *, after: int) -> list[RecordedEvent]:
+    """The events that follow a position without a gap, however they came: twice, late, in any order."""
+    by_position = {event.position: event for event in events}
+    found: list[RecordedEvent] = []
+    while (event := by_position.get(after + 1 + len(found))) is not None:
+        found.append(event)
+    return found

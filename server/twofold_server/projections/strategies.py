@@ -1,0 +1,88 @@
+"""When a projection is brought up to date: immediate, eventual, batched or scheduled."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from twofold_server.errors import StartupError
+
+SETTING = "TWOFOLD_PROJECTION_SYNC"
+MOST_SECONDS = 86_400.0
+MOST_EVENTS = 100_000
+_HOW = "use immediate, eventual, batched(<events>, <seconds>) or scheduled(<seconds>)"
+_NUMBER = r"\s*(\d+(?:\.\d+)?)\s*"
+_BATCHED = re.compile(rf"batched\(\s*(\d+)\s*,{_NUMBER}\)").fullmatch
+_SCHEDULED = re.compile(rf"scheduled\({_NUMBER}\)").fullmatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """How a projection is kept up to date. By itself it is as soon as events come (eventual)."""
+
+    immediate: bool = False
+    """Whether receipts of commands wait until it has applied them."""
+    size: int = 1
+    """Events that are waited for before they are applied together."""
+    linger: float = 0.0
+    """How long they are waited for, in seconds."""
+    interval: float = 0.0
+    """Seconds from one time to the next that it is brought up to date; 0 is all the time."""
+
+    @property
+    def delay(self) -> float:
+        """How long it may stand still on purpose, in seconds."""
+        return max(self.linger, self.interval)
+
+    def __str__(self) -> str:
+        if self.immediate:
+            return "immediate"
+        if self.interval:
+            return f"scheduled({self.interval:g})"
+        return f"batched({self.size}, {self.linger:g})" if self.size > 1 else "eventual"
+
+
+EVENTUAL = Strategy()
+
+
+def parse(text: str) -> Strategy:
+    """A strategy from its text; raises ValueError that says what is wrong."""
+    text = text.strip()
+    if text == "eventual":
+        return EVENTUAL
+    if text == "immediate":
+        return Strategy(immediate=True)
+    if found := _BATCHED(text):
+        return Strategy(size=_size(int(found[1])), linger=_seconds(float(found[2])))
+    if found := _SCHEDULED(text):
+        return Strategy(interval=_seconds(float(found[1])))
+    raise ValueError(f"{text!r} is none; {_HOW}")
+
+
+def strategies(setting: Mapping[str, str], projections: Collection[str]) -> dict[str, Strategy]:
+    """The strategy of each projection; raises StartupError for what cannot be meant."""
+    for name in setting:
+        if name not in projections:
+            there_are = ", ".join(sorted(projections))
+            raise StartupError(f"{SETTING} names the projection {name}; there are {there_are}")
+    return {name: _of(name, setting.get(name, "eventual")) for name in projections}
+
+
+def _of(name: str, text: str) -> Strategy:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise StartupError(f"{SETTING} is wrong for projection {name}: {error}") from None
+
+
+def _size(events: int) -> int:
+    if not 2 <= events <= MOST_EVENTS:
+        raise ValueError(f"a batch has 2 to {MOST_EVENTS:,} events, not {events}")
+    return events
+
+
+def _seconds(seconds: float) -> float:
+    if not 0 < seconds <= MOST_SECONDS:
+        raise ValueError(f"seconds must be more than 0 and at most {MOST_SECONDS:,.0f}, not {seconds:g}")
+    return seconds
