@@ -11,12 +11,13 @@ from shop_contexts.orders.projections import orders_projection
 from tests.order_histories import History, order_codec
 from twofold_server.database import Database
 from twofold_server.event_store.events import RecordedEvent
-from twofold_server.modelling import Projection
+from twofold_server.modelling import Projection, Rule
 from twofold_server.projections.fold import Fold
 from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.proof.differences import Difference
 from twofold_server.projections.proof.findings import Finding, Summary
 from twofold_server.projections.proof.repair import Repair
+from twofold_server.projections.proof.rules import Rules
 from twofold_server.projections.proof.verifier import Verifier
 from twofold_server.projections.sources import LogBatch
 
@@ -43,7 +44,9 @@ class ListLog:
 class ReadModel:
     """A projection, its rows, and what proves them."""
 
-    def __init__(self, database: Database, projection: Projection = orders_projection) -> None:
+    def __init__(
+        self, database: Database, projection: Projection = orders_projection, rules: Sequence[Rule] = ()
+    ) -> None:
         self.database = database
         self.history = History()
         self.log = ListLog(self.history)
@@ -53,7 +56,8 @@ class ReadModel:
             projection=projection,
             codec=order_codec(),
             log=self.log,
-            repair=Repair(database, self.fold, ProgressNotices(None)),
+            repair=Repair(database, lambda: self.fold, ProgressNotices(None)),
+            rules=Rules(database, rules, lambda name: self.fold if name == projection.name else None),
         )
 
     async def begin(self) -> None:

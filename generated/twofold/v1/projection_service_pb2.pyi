@@ -688,15 +688,23 @@ class VerifyProgress(_message.Message):
     KEYS_TOTAL_FIELD_NUMBER: _builtins.int
     KEYS_PER_SECOND_FIELD_NUMBER: _builtins.int
     TIME_LEFT_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    HEAD_POSITION_FIELD_NUMBER: _builtins.int
     keys_checked: _builtins.int
     """Keys that were compared."""
     keys_total: _builtins.int
     """Keys that are to be compared; 0 while that is not known."""
     keys_per_second: _builtins.float
     """Keys compared in a second."""
+    position: _builtins.int
+    """The position up to which the log was folded; 0 where only single streams are. Keys are compared when this
+    is where the read model is.
+    """
+    head_position: _builtins.int
+    """The position of the read model, up to which the log is folded."""
     @_builtins.property
     def time_left(self) -> _duration_pb2.Duration:
-        """How long it will take at this rate; absent while no rate is known."""
+        """How long the present part will take at its rate; absent while no rate is known."""
 
     def __init__(
         self,
@@ -705,10 +713,12 @@ class VerifyProgress(_message.Message):
         keys_total: _builtins.int = ...,
         keys_per_second: _builtins.float = ...,
         time_left: _duration_pb2.Duration | None = ...,
+        position: _builtins.int = ...,
+        head_position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time_left", b"time_left"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys_checked", b"keys_checked", "keys_per_second", b"keys_per_second", "keys_total", b"keys_total", "time_left", b"time_left"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head_position", b"head_position", "keys_checked", b"keys_checked", "keys_per_second", b"keys_per_second", "keys_total", b"keys_total", "position", b"position", "time_left", b"time_left"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -810,6 +820,8 @@ class VerifySummary(_message.Message):
     REPAIRED_FIELD_NUMBER: _builtins.int
     RULES_CHECKED_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    PASSED_OVER_FIELD_NUMBER: _builtins.int
+    RULES_HELD_FIELD_NUMBER: _builtins.int
     keys_checked: _builtins.int
     """Keys that were compared."""
     rows_checked: _builtins.int
@@ -822,6 +834,14 @@ class VerifySummary(_message.Message):
     """Rules across read models that were checked."""
     position: _builtins.int
     """The position up to which the live build was when this began."""
+    @_builtins.property
+    def passed_over(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was not checked, and why, in plain words."""
+
+    @_builtins.property
+    def rules_held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The rules that were checked and hold, by name."""
+
     def __init__(
         self,
         *,
@@ -831,10 +851,12 @@ class VerifySummary(_message.Message):
         repaired: _builtins.int = ...,
         rules_checked: _builtins.int = ...,
         position: _builtins.int = ...,
+        passed_over: _abc.Iterable[_builtins.str] | None = ...,
+        rules_held: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "keys_checked", b"keys_checked", "position", b"position", "repaired", b"repaired", "rows_checked", b"rows_checked", "rules_checked", b"rules_checked"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "keys_checked", b"keys_checked", "passed_over", b"passed_over", "position", b"position", "repaired", b"repaired", "rows_checked", b"rows_checked", "rules_checked", b"rules_checked", "rules_held", b"rules_held"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,7 @@
 from shop_contexts.orders.decider import order
 from shop_contexts.orders.projections import orders_projection
 from shop_contexts.orders.queries import order_queries
+from shop_contexts.orders.rules import order_rules
 from shop_contexts.orders.sales_projection import order_sales_projection
 from shop_contexts.orders.sales_queries import sales_queries
 from shop_contexts.orders.search_projection import order_search_projection
@@ -14,4 +15,5 @@ context = Context(
     deciders=[order],
     projections=[orders_projection, order_sales_projection, order_search_projection],
     queries=[*order_queries, *sales_queries, *search_queries],
+    rules=order_rules,
 )

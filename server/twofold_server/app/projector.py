@@ -16,6 +16,7 @@ from twofold_server.projections.jetstream import JetStreamHints
 from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.parking import Patience
 from twofold_server.projections.projector import HEALTH_NAME, Projector
+from twofold_server.projections.proof.proofs import Proofs
 from twofold_server.projections.strategies import strategies
 from twofold_server.publishing.headers import recorded_event, source_of
 from twofold_server.publishing.stream import STREAM
@@ -23,6 +24,7 @@ from twofold_server.rpc import projection_service
 from twofold_server.rpc.dead_letters import DeadLetterOperations
 from twofold_server.rpc.health import Health
 from twofold_server.rpc.projection_overview import ProjectionOverview
+from twofold_server.rpc.projection_proof import ProjectionProof
 from twofold_server.rpc.projection_service import ProjectionService
 from twofold_server.rpc.requests import RequestReader
 from twofold_server.rpc.server import serving
@@ -43,23 +45,38 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
         database = await stack.enter_async_context(
             open_database(settings.read_database_url, synchronous="NORMAL", readers=1)
         )
+        log = await stack.enter_async_context(open_event_log(settings.command_address))
+        codec, notices = EventCodec(contracts), ProgressNotices(client)
         work = Projector(
             database=database,
             projections=projections,
-            codec=EventCodec(contracts),
-            log=await stack.enter_async_context(open_event_log(settings.command_address)),
+            codec=codec,
+            log=log,
             hints=lambda: JetStreamHints(
                 client=client, stream=STREAM, decode=recorded_event, source_of=source_of
             ),
-            notices=ProgressNotices(client),
+            notices=notices,
             patience=_patience(settings),
             strategies=sync,
+        )
+        proofs = Proofs(
+            database=database,
+            projections=projections,
+            rules=[rule for context, _ in contexts for rule in context.rules],
+            codec=codec,
+            log=log,
+            fold_of=work.fold_of,
+            notices=notices,
         )
         health = Health()
         config = server_config(settings, settings.projector_address)
         service = ProjectionService(
             requests=RequestReader(max_bytes=settings.max_message_bytes),
-            parts=[ProjectionOverview(work.status), DeadLetterOperations(work.redeliveries)],
+            parts=[
+                ProjectionOverview(work.status),
+                DeadLetterOperations(work.redeliveries),
+                ProjectionProof(proofs),
+            ],
         )
         address = await stack.enter_async_context(
             serving(

@@ -73,3 +73,44 @@ def skip(
     flags = {"projector_address": projector_address}
     what = {"name": name, "key": key, "position": position, "reason": reason, "by": by}
     run(f"{_ROOM}.dead_letters:skip", flags, **what, as_json=as_json)
+
+
+@projections.command()
+def verify(
+    name: Annotated[str, typer.Argument(metavar="[PROJECTION]", help="One of them; all without it.")] = "",
+    sample: Annotated[
+        int, typer.Option(help="Only about so many rows, chosen at random.", metavar="N", min=0)
+    ] = 0,
+    key: Annotated[
+        list[str] | None, typer.Option("--key", help="Only the rows of this stream.", metavar="STREAM")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Write rows that differ anew.")] = False,
+    projector_address: ProjectorAddress = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fold the log again and compare every row, then check the rules across read models.
+
+    Right also while the projector goes on, and nothing stands still meanwhile. With --repair the rows that
+    differ are written anew, and no others. With --sample or --key only tables are checked whose rows come
+    out of one stream each. Exit code 1: there are differences that were not repaired.
+    """
+    what = {"name": name, "sample": sample, "keys": key or [], "repair": repair}
+    run(f"{_ROOM}.proving:verify", {"projector_address": projector_address}, **what, as_json=as_json)
+
+
+@projections.command()
+def explain(
+    name: Name,
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="A table of it.")],
+    key: Annotated[
+        list[str], typer.Argument(metavar="KEY…", help="The primary key, one argument for each column.")
+    ],
+    projector_address: ProjectorAddress = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the events that made a row, and what each changed.
+
+    Rows that several streams feed, such as counters, take a pass through the whole log.
+    """
+    what = {"name": name, "table": table, "key": key}
+    run(f"{_ROOM}.explaining:explain", {"projector_address": projector_address}, **what, as_json=as_json)

@@ -6,6 +6,7 @@ from twofold_server.modelling.decider import Decider, Given
 from twofold_server.modelling.paging import Page, page_of
 from twofold_server.modelling.projection import Event, EventMetadata, Projection, Rows, stream_by
 from twofold_server.modelling.query import CoalescedQuery, Query
+from twofold_server.modelling.rule import Rule
 from twofold_server.modelling.upcaster import Upcaster
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Query",
     "Rejected",
     "Rows",
+    "Rule",
     "Upcaster",
     "page_of",
     "stream_by",

@@ -9,6 +9,7 @@ from typing import Any
 from twofold_server.modelling.decider import Decider
 from twofold_server.modelling.projection import Projection
 from twofold_server.modelling.query import CoalescedQuery, Query
+from twofold_server.modelling.rule import Rule
 from twofold_server.modelling.upcaster import Upcaster
 
 
@@ -24,5 +25,7 @@ class Context:
     """Its read models."""
     queries: Sequence[Query | CoalescedQuery] = ()
     """One for each query RPC."""
+    rules: Sequence[Rule] = ()
+    """What must hold between its read models and the log."""
     upcasters: Sequence[Upcaster] = ()
     """How its older events are read: one for each type and revision that was written and is no longer."""

@@ -77,6 +77,11 @@ class ProjectionLoop:
         return self._redelivery
 
     @property
+    def fold(self) -> Fold:
+        """What it applies events to."""
+        return self._fold
+
+    @property
     def head(self) -> int:
         """The last position of the log, as far as this loop knows."""
         return self._head

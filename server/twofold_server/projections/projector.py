@@ -81,6 +81,10 @@ class Projector:
         """What can be done about dead letters, by projection."""
         return {name: loop.redelivery for name, loop in self._loops.items()}
 
+    def fold_of(self, projection: str) -> Fold:
+        """The fold that writes what queries read of a projection."""
+        return self._loops[projection].fold
+
     async def status(self) -> list[ProjectionStatus]:
         """How each projection is; raises Unavailable."""
         if not self._prepared:

@@ -63,16 +63,16 @@ class Difference:
 
     def __str__(self) -> str:
         row = f"{self.table} {', '.join(self.key)}"
+        fields = "; ".join(f"{each.field} is {each.stored}, not {each.expected}" for each in self.fields)
         match self.kind:
             case Kind.MISSING:
                 return f"{row} is missing"
             case Kind.SURPLUS:
                 return f"{row} should not be there"
             case Kind.CHANGED:
-                fields = (f"{each.field} is {each.stored}, not {each.expected}" for each in self.fields)
-                return f"{row}: {'; '.join(fields)}"
+                return f"{row}: {fields}"
             case Kind.RULE:
-                return f"rule {self.rule}: {'; '.join(each.stored for each in self.fields)}"
+                return f"rule {self.rule}: {fields}"
 
 
 def compare(

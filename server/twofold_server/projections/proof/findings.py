@@ -36,6 +36,8 @@ class Summary:
     """Rows that were written anew."""
     rules: int = 0
     """Rules that were checked."""
+    rules_held: tuple[str, ...] = ()
+    """Those of them that hold, by name."""
     passed_over: tuple[str, ...] = ()
     """What was not checked, and why, in plain words."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from sqlalchemy import Connection, delete, insert
@@ -26,9 +26,10 @@ class Repair:
     twice.
     """
 
-    def __init__(self, database: Database, fold: Fold, notices: ProgressNotices) -> None:
+    def __init__(self, database: Database, fold: Callable[[], Fold], notices: ProgressNotices) -> None:
+        """``fold`` gives the fold that writes the live build at the moment."""
         self._database = database
-        self._fold = fold
+        self._live = fold
         self._notices = notices
 
     async def mend(self, truth: Truth, shape: Shape, keys: Collection[Key]) -> None:
@@ -36,39 +37,46 @@ class Repair:
 
         Raises TakenOver, LogAway, Unavailable.
         """
-        async with self._fold.still():
-            await self._fold.refresh()
+        fold = self._live()
+        if not fold.is_mine:
+            raise Unavailable(
+                f"this projector does not keep projection {fold.name} at the moment",
+                reason="PROJECTION_NOT_STARTED",
+            )
+        async with fold.still():
+            await fold.refresh()
             for _ in range(_TRIES):
-                stand = await self._database.read(partial(read_stand, projection=self._fold.name))
+                stand = await self._database.read(partial(read_stand, projection=fold.name))
                 rows = await truth.at(stand, shape, keys)
-                if await self._fold.rewrite(partial(self._write, stand, shape, keys, rows)):
-                    await self._tell(stand, shape, keys)
+                if await fold.rewrite(partial(_write, fold.name, stand, shape, keys, rows)):
+                    await self._tell(fold, shape, keys)
                     return
         raise Unavailable(
-            f"dead letters of projection {self._fold.name} come and go; repair again in a moment",
+            f"dead letters of projection {fold.name} come and go; repair again in a moment",
             reason="DEAD_LETTERS_CHANGE",
         )
 
-    async def _tell(self, stand: Stand, shape: Shape, keys: Collection[Key]) -> None:
-        here = stand.position
+    async def _tell(self, fold: Fold, shape: Shape, keys: Collection[Key]) -> None:
+        here = fold.position
         touched = {shape.name: [shape.key_for_rows(key) for key in keys]}
-        await self._notices.tell(self._fold.checkpoint, Written(here, here, touched))
+        await self._notices.tell(fold.checkpoint, Written(here, here, touched))
 
-    def _write(
-        self,
-        stand: Stand,
-        shape: Shape,
-        keys: Collection[Key],
-        rows: Mapping[Key, Values],
-        connection: Connection,
-    ) -> bool:
-        """Whether the read model still stands where these rows belong."""
-        now = read_stand(connection, self._fold.name)
-        if (now.position, now.left_out) != (stand.position, stand.left_out):
-            return False
-        table = shape.columns[0].table
-        connection.execute(delete(table).where(among(connection, shape, keys)))
-        if rows:
-            names = [column.key for column in shape.columns]
-            connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows.values()])
-        return True
+
+def _write(
+    projection: str,
+    stand: Stand,
+    shape: Shape,
+    keys: Collection[Key],
+    rows: Mapping[Key, Values],
+    connection: Connection,
+) -> bool:
+    """Whether the read model still stands where these rows belong; then they were written."""
+    now = read_stand(connection, projection)
+    if (now.position, now.left_out) != (stand.position, stand.left_out):
+        return False
+    table = shape.columns[0].table
+    connection.execute(delete(table).where(among(connection, shape, keys)))
+    if rows:
+        names = [column.key for column in shape.columns]
+        connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows.values()])
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.modelling import Projection
@@ -12,6 +12,8 @@ from twofold_server.projections.proof.shapes import Key, Shape, Values, shape_of
 
 Place = tuple[Shape, Key]
 """A row, by its table and its key."""
+Watcher = Callable[[RecordedEvent, Values | None, Values | None], None]
+"""Told of each event that changed a row: the event, the row before and after."""
 
 
 class Replay:
@@ -37,12 +39,31 @@ class Replay:
 
         What a handler fails on is left out too: such an event was passed over by whoever skipped it.
         """
+        _, rows = self._fold(events, left_out)
+        return dict(self._own(stream, rows))
+
+    def follow(
+        self, events: Iterable[RecordedEvent], left_out: Collection[int], place: Place, watcher: Watcher
+    ) -> None:
+        """Tell of each event that changes a row."""
+        folded, _ = self._fold(events, left_out)
+        rows, before = MemoryRows(), None
+        for event in folded:
+            self._apply([event], rows)
+            if (after := rows.values(*place)) != before:
+                watcher(event, before, after)
+                before = after
+
+    def _fold(
+        self, events: Iterable[RecordedEvent], left_out: Collection[int]
+    ) -> tuple[list[RecordedEvent], MemoryRows]:
+        """The events that handlers take, and the rows that they make."""
         wanted = [e for e in events if e.position not in left_out and self._handlers.handle(e)]
         while True:
             rows = MemoryRows()
             failed = self._apply(wanted, rows)
             if failed is None:
-                return dict(self._own(stream, rows))
+                return wanted, rows
             wanted.remove(failed)
 
     def _apply(self, events: Iterable[RecordedEvent], rows: MemoryRows) -> RecordedEvent | None:

@@ -82,6 +82,14 @@ class ScratchRows:
             row = None if values is None else shape.put_together(values)
             self._rows[table, shape.key_for_rows(key)] = row
 
+    def prefetch_each(self, places: Iterable[tuple[type[Any], Hashable]]) -> None:
+        """Read rows of several tables together, each table's with one statement."""
+        by_table: dict[type[Any], set[Hashable]] = {}
+        for table, key in places:
+            by_table.setdefault(table, set()).add(key)
+        for table, keys in by_table.items():
+            self.prefetch(table, keys)
+
     def get(self, table: type[R], key: Hashable) -> R | None:
         """See Rows."""
         if (table, key) not in self._rows:

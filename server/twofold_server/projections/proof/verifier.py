@@ -10,17 +10,21 @@ from dataclasses import replace
 from functools import partial
 
 from twofold_server.database import Database
-from twofold_server.errors import InvalidRequest
+from twofold_server.errors import InvalidRequest, Unavailable
 from twofold_server.messages.events import EventCodec
-from twofold_server.modelling import Projection
+from twofold_server.modelling import Projection, Rule
 from twofold_server.projections.handlers import Handlers
 from twofold_server.projections.proof.checking import check_all, check_streams
-from twofold_server.projections.proof.findings import Finding, Part, Progress, Summary
+from twofold_server.projections.proof.differences import Difference
+from twofold_server.projections.proof.explain import Story, read_story
+from twofold_server.projections.proof.findings import Finding, Part, Progress
 from twofold_server.projections.proof.repair import Repair
 from twofold_server.projections.proof.replay import Place, Replay
+from twofold_server.projections.proof.rules import NotChecked, Rules
 from twofold_server.projections.proof.scratch import Scratch
-from twofold_server.projections.proof.shapes import shape_of
+from twofold_server.projections.proof.shapes import Key, Shape, shape_of
 from twofold_server.projections.proof.stored import Stand, count_rows, read_some, read_stand
+from twofold_server.projections.proof.tally import Tally
 from twofold_server.projections.proof.truth import StreamTruth, Truth
 from twofold_server.projections.proof.walk import Walk
 from twofold_server.projections.sources import StreamLog
@@ -37,7 +41,14 @@ class Verifier:
     """
 
     def __init__(
-        self, *, database: Database, projection: Projection, codec: EventCodec, log: StreamLog, repair: Repair
+        self,
+        *,
+        database: Database,
+        projection: Projection,
+        codec: EventCodec,
+        log: StreamLog,
+        repair: Repair,
+        rules: Rules,
     ) -> None:
         self._database = database
         self._projection = projection
@@ -45,16 +56,16 @@ class Verifier:
         self._replay = Replay(projection, self._handlers)
         self._log = log
         self._repair = repair
-        self._read_stand = partial(read_stand, projection=projection.name)
+        self._rules = rules
 
     async def verify_all(self, *, mend: bool = False) -> AsyncGenerator[Finding, None]:
-        """Every row of every table, by a fold of the whole log into a temporary file.
+        """Every row of every table, by a fold of the whole log into a temporary file; then the rules.
 
         Raises LogAway, Unavailable; with ``mend`` also TakenOver.
         """
-        stand = await self._database.read(self._read_stand)
+        stand = await self._stand()
         shapes = [shape_of(table) for table in self._projection.tables]
-        tally = _Tally(stand.position, total=await self._database.read(lambda c: count_rows(c, shapes)))
+        tally = Tally(stand.position, total=await self._database.read(lambda c: count_rows(c, shapes)))
         with Scratch() as scratch:
             walk = self.walk(scratch)
             async for position in walk.to(stand):
@@ -63,6 +74,9 @@ class Verifier:
                 async for part in parts:
                     for finding in await self._findings(part, walk, tally, mend):
                         yield finding
+            for rule in self._rules.about(self._projection.name):
+                for difference in await self._check(rule, walk, tally):
+                    yield difference
         yield tally.summary()
 
     async def verify_sample(self, count: int, *, mend: bool = False) -> AsyncGenerator[Finding, None]:
@@ -76,7 +90,7 @@ class Verifier:
                 f"no table of projection {self._projection.name} tells the stream of a row; verify all rows",
                 reason="NO_STREAMS",
             )
-        stand = await self._database.read(self._read_stand)
+        stand = await self._stand()
         known = await self._some_rows(count - count // 2)
         known |= {name: set() for name in await self._some_streams(stand, count // 2) if name not in known}
         async with aclosing(self._verify(stand, known, mend)) as findings:
@@ -87,10 +101,29 @@ class Verifier:
         self, streams: Sequence[str], *, mend: bool = False
     ) -> AsyncGenerator[Finding, None]:
         """The rows that these streams make; raises what ``verify_all`` does."""
-        stand = await self._database.read(self._read_stand)
+        stand = await self._stand()
         async with aclosing(self._verify(stand, {name: set() for name in streams}, mend)) as findings:
             async for finding in findings:
                 yield finding
+
+    async def explain(self, shape: Shape, key: Key) -> Story:
+        """How a row came to be as it is, by its stream where the table tells that, else by the whole log.
+
+        Raises LogAway, Unavailable.
+        """
+        read = partial(read_story, projection=self._projection.name, shape=shape, key=key)
+        stand, story = await self._database.read(read)
+        self._check_version(stand)
+        if shape in self._replay.shapes:
+            events = await self._log.read_stream(self._replay.stream_of(shape, key))
+            made = [event for event in events if event.position <= stand.position]
+            self._replay.follow(made, stand.left_out, (shape, key), story.tell)
+            return story
+        with Scratch() as scratch:
+            walk = self.walk(scratch)
+            walk.watch(shape, key, story.tell)
+            await walk.go(stand)
+        return story
 
     def walk(self, scratch: Scratch) -> Walk:
         """A walk through the log, not yet begun."""
@@ -99,7 +132,7 @@ class Verifier:
     async def _verify(
         self, stand: Stand, known: dict[str, set[Place]], mend: bool
     ) -> AsyncGenerator[Finding, None]:
-        tally = _Tally(stand.position, total=len(known))
+        tally = Tally(stand.position, total=len(known))
         tally.passed_over = self._passed_over()
         names = list(known)
         for start in range(0, len(names), TOGETHER):
@@ -111,7 +144,30 @@ class Verifier:
                     yield finding
         yield tally.summary()
 
-    async def _findings(self, part: Part, truth: Truth, tally: _Tally, mend: bool) -> list[Finding]:
+    async def _stand(self) -> Stand:
+        stand = await self._database.read(partial(read_stand, projection=self._projection.name))
+        self._check_version(stand)
+        return stand
+
+    def _check_version(self, stand: Stand) -> None:
+        built, mine = stand.checkpoint.version, self._projection.version
+        if built != mine:
+            raise Unavailable(
+                f"queries read version {built} of {self._projection.name}, this is version {mine}; "
+                "verify it when it was switched to",
+                reason="READ_MODEL_VERSION",
+            )
+
+    async def _check(self, rule: Rule, walk: Walk, tally: Tally) -> list[Difference]:
+        try:
+            found = await self._rules.check(rule, walk)
+        except NotChecked as error:
+            tally.passed_over += (f"rule {rule.name}: {error}",)
+            return []
+        tally.add_rule(rule.name, holds=not found)
+        return found
+
+    async def _findings(self, part: Part, truth: Truth, tally: Tally, mend: bool) -> list[Finding]:
         if part.differences and mend:
             await self._repair.mend(truth, part.shape, list(part.differences))
         found: list[Finding] = [replace(each, repaired=mend) for each in part.differences.values()]
@@ -139,41 +195,4 @@ class Verifier:
             f"table {shape_of(table).name}: several streams feed its rows, verify all to check it"
             for table in self._projection.tables
             if table not in single
-        )
-
-
-class _Tally:
-    """What has been found so far."""
-
-    def __init__(self, position: int, *, total: int) -> None:
-        self.total = total
-        self.passed_over: tuple[str, ...] = ()
-        self._position = position
-        self._rows = 0
-        self._differences = 0
-        self._repaired = 0
-
-    def add(self, part: Part, *, repaired: bool) -> None:
-        """Count a part."""
-        self._rows += part.rows
-        self._differences += len(part.differences)
-        self._repaired += len(part.differences) if repaired else 0
-
-    def progress(self) -> Progress:
-        """How far it is."""
-        return Progress(
-            position=self._position,
-            head=self._position,
-            checked=self._rows,
-            total=max(self.total, self._rows),
-        )
-
-    def summary(self) -> Summary:
-        """The end."""
-        return Summary(
-            position=self._position,
-            rows=self._rows,
-            differences=self._differences,
-            repaired=self._repaired,
-            passed_over=self.passed_over,
         )

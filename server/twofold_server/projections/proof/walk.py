@@ -12,6 +12,7 @@ from twofold_server.errors import Unavailable
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.modelling import Projection
 from twofold_server.projections.handlers import Handlers
+from twofold_server.projections.proof.replay import Watcher
 from twofold_server.projections.proof.scratch import Scratch, ScratchRows
 from twofold_server.projections.proof.shapes import Key, Shape, Values
 from twofold_server.projections.proof.stored import Stand
@@ -20,8 +21,6 @@ from twofold_server.projections.sources import EventLog, LogBatch
 T = TypeVar("T")
 PIECE = 10_000
 """Events that one call to the log asks for."""
-Watcher = Callable[[RecordedEvent, Values | None, Values | None], None]
-"""Told of each event that changed a row: the event, the row before and after."""
 
 
 class Walk:
@@ -35,6 +34,7 @@ class Walk:
         self._log = log
         self._scratch = scratch
         self._left_out: frozenset[int] = frozenset()
+        self._build = 0
         self._watched: tuple[Shape, Key, Watcher] | None = None
         self.position = 0
         """How far it is."""
@@ -50,7 +50,8 @@ class Walk:
 
         Raises LogAway, and Unavailable where another build has been switched to meanwhile.
         """
-        if stand.position < self.position or _any_before(stand.left_out - self._left_out, self.position):
+        self._build = self._build or stand.checkpoint.build
+        if self._build != stand.checkpoint.build or stand.position < self.position:
             raise Unavailable(
                 "queries read another build meanwhile; verify the read model again", reason="BUILD_SWITCHED"
             )
@@ -66,10 +67,14 @@ class Walk:
                     self.position = batch.events[-1].position
                     yield self.position
 
-    async def at(self, stand: Stand, shape: Shape, keys: Collection[Key]) -> dict[Key, Values]:
-        """See Truth: goes on to the stand first."""
+    async def go(self, stand: Stand) -> None:
+        """Go on to a stand, and tell nothing."""
         async for _ in self.to(stand):
             pass
+
+    async def at(self, stand: Stand, shape: Shape, keys: Collection[Key]) -> dict[Key, Values]:
+        """See Truth: goes on to the stand first."""
+        await self.go(stand)
         return await in_thread(lambda: self._scratch.read(shape, keys))
 
     async def see(self, shape: Shape, keys: Collection[Key]) -> None:
@@ -82,6 +87,14 @@ class Walk:
 
     def _piece(self, stand: Stand) -> int:
         return min(PIECE, stand.position - self.position)
+
+    async def types_at(self, positions: Iterable[int]) -> Counter[str]:
+        """The types of the events at some positions, by today's names."""
+        found: Counter[str] = Counter()
+        for position in positions:
+            async with aclosing(self._log.read(position - 1, limit=1)) as batches:
+                found.update(event.type_name for event in (await anext(batches)).events)
+        return found
 
     async def _read_one(self, position: int, stand: Stand) -> Sequence[RecordedEvent]:
         async with aclosing(self._log.read(position - 1, limit=1)) as batches:
@@ -105,6 +118,8 @@ class Walk:
         events = [self._handlers.event(each) for each in recorded]
         for table, key_of in self._projection.prefetch.items():
             rows.prefetch(table, {key for event in events if (key := key_of(event)) is not None})
+        if related := self._projection.prefetch_related:
+            rows.prefetch_each(place for event in events for place in related(event, rows))
         told: list[tuple[RecordedEvent, Values | None, Values | None]] = []
         for each, event in zip(recorded, events, strict=True):
             before = self._watched_values(rows)
@@ -134,10 +149,6 @@ async def in_thread(work: Callable[[], T]) -> T:
     except asyncio.CancelledError:
         await asyncio.gather(task, return_exceptions=True)
         raise
-
-
-def _any_before(positions: Iterable[int], position: int) -> bool:
-    return any(each <= position for each in positions)
 
 
 def _check(batch: LogBatch, stand: Stand) -> None:
