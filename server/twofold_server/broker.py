@@ -22,19 +22,28 @@ _CLOSE_SECONDS = 2.0
 
 
 @asynccontextmanager
-async def nats_client(servers: Sequence[str], *, name: str) -> AsyncIterator[Client]:
-    """A client that connects in the background, for as long as it takes, and again after each loss."""
+async def nats_client(
+    servers: Sequence[str], *, name: str, on_loss: Callable[[], None] = lambda: None
+) -> AsyncIterator[Client]:
+    """A client that connects in the background, for as long as it takes, and again after each loss.
+
+    ``on_loss`` is called when the connection is lost: what is sent from then on is not heard.
+    """
     log = structlog.get_logger().bind()
     client = Client()
 
     async def on_error(error: Exception) -> None:
         log.debug("nats", error=str(error) or type(error).__name__)
 
+    async def on_disconnect() -> None:
+        on_loss()
+
     connecting = asyncio.create_task(
         client.connect(
             list(servers),
             name=name,
             error_cb=on_error,
+            disconnected_cb=on_disconnect,
             max_reconnect_attempts=-1,
             reconnect_time_wait=_RECONNECT_SECONDS,
             ping_interval=10,

@@ -100,6 +100,16 @@ class Settings(BaseSettings):
     projection_max_parked: int = Field(default=1000, ge=0)
     """Parked keys with which a projection stands still instead of parking more; 0 parks none."""
 
+    cache: Literal["off", "memory", "redis"] = "off"
+    """Where a query server keeps answers until their rows change: nowhere, in the process, or there and in a
+    Redis that query servers share."""
+    cache_url: str = "redis://127.0.0.1:6379/0"
+    """URL of that Redis: redis://…, rediss://… or unix://…"""
+    cache_ttl: float = Field(default=60, gt=0)
+    """Seconds after which an answer is read anew in any case."""
+    cache_entries: int = Field(default=10_000, ge=1)
+    """Answers that a query server keeps in the process, of 16 KB at most."""
+
     @field_validator("contexts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -137,6 +147,13 @@ class Settings(BaseSettings):
     def _is_known_database(cls, value: str) -> str:
         if not value.startswith(("sqlite+aiosqlite:///", "postgresql+asyncpg://")):
             raise ValueError("must begin with sqlite+aiosqlite:/// or postgresql+asyncpg://")
+        return value
+
+    @field_validator("cache_url")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        if not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
         return value
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 from twofold_server.projections.checkpoints import Checkpoint
 from twofold_server.projections.notices import Written, progress_notice
 
-HERE = Checkpoint("orders", "log", version=3, epoch=7, position=12, recorded_at=99, head=15)
+HERE = Checkpoint("orders", "log", version=3, epoch=7, position=12, recorded_at=99, head=15, created_at=4)
 
 
 def told(checkpoint: Checkpoint, written: Written | None) -> Any:
@@ -21,6 +21,7 @@ def test_a_notice_tells_where_the_projection_is_and_what_was_written() -> None:
         "log_id": "log",
         "version": 3,
         "epoch": 7,
+        "created_at": 4,
         "position": 12,
         "recorded_at": 99,
         "head": 15,

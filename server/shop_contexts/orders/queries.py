@@ -77,7 +77,15 @@ def _before(keys: tuple[str, ...]) -> list[ColumnElement[bool]]:
 
 
 order_queries = (
-    CoalescedQuery(request=GetOrderRequest, answer_all=get_orders),
-    Query(request=ListCustomerOrdersRequest, answer=list_customer_orders),
+    CoalescedQuery(
+        request=GetOrderRequest,
+        answer_all=get_orders,
+        cached_by=lambda request: (OrderRow, request.order_id),
+    ),
+    Query(
+        request=ListCustomerOrdersRequest,
+        answer=list_customer_orders,
+        cached_by=lambda request: (CustomerRow, request.customer_id),
+    ),
 )
 """One for each RPC of shop.orders.v1.QueryService."""

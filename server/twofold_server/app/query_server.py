@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from twofold_server.app.parts import proto_packages, reporting, server_config, until
+from twofold_server.app.parts import proto_packages, reporting, running, server_config, until
 from twofold_server.broker import hearing, nats_client
-from twofold_server.contexts import discover
+from twofold_server.contexts import Found, discover
 from twofold_server.projections.checkpoints import read_checkpoint
 from twofold_server.projections.schema import is_prepared
 from twofold_server.queries.answers import Answers
-from twofold_server.queries.bus import QueryBus, find_queries
+from twofold_server.queries.bus import Middleware, QueryBus, find_queries
+from twofold_server.queries.cache.caching import Caching
+from twofold_server.queries.cache.changes import Changes
+from twofold_server.queries.cache.metrics import CacheMetrics
+from twofold_server.queries.cache.plans import find_plans
+from twofold_server.queries.cache.shared import redis_level
 from twofold_server.queries.middleware import logging_answers
 from twofold_server.queries.notices import notice_handlers
 from twofold_server.queries.positions import Positions
@@ -31,17 +37,19 @@ async def query_server(settings: Settings, stop: asyncio.Event) -> None:
     contracts = [contract for _, contract in contexts]
     queries = find_queries(contexts)
     async with AsyncExitStack() as stack:
+        changes = Changes()
         client = await stack.enter_async_context(
-            nats_client(settings.nats_servers, name="twofold-query-server")
+            nats_client(settings.nats_servers, name="twofold-query-server", on_loss=changes.deafened)
         )
         store = await stack.enter_async_context(
             ReadStore(url=settings.read_database_url, is_prepared=is_prepared)
         )
         positions = Positions(store=store, read_checkpoint=read_checkpoint)
         stack.push_async_callback(positions.close)
-        await stack.enter_async_context(hearing(client, notice_handlers(positions)))
+        await stack.enter_async_context(hearing(client, notice_handlers(positions, changes.heard)))
         answers = Answers(store=store, positions=positions, queries=queries, read_checkpoint=read_checkpoint)
-        bus = QueryBus(answers.answer, [logging_answers()])
+        cache = await _open_cache(stack, settings, contexts, changes, positions)
+        bus = QueryBus(answers.answer, [logging_answers(), *cache])
         requests = RequestReader(max_bytes=settings.max_message_bytes)
         admission = Admission(max_in_flight=settings.max_in_flight)
         services = generic_handlers(
@@ -55,3 +63,29 @@ async def query_server(settings: Settings, stop: asyncio.Event) -> None:
         )
         await stack.enter_async_context(reporting(health, services, lambda: store.trouble))
         await until(stop, "query-server", address)
+
+
+async def _open_cache(
+    stack: AsyncExitStack,
+    settings: Settings,
+    contexts: Sequence[Found],
+    changes: Changes,
+    positions: Positions,
+) -> Sequence[Middleware]:
+    if settings.cache == "off":
+        return ()
+    shared = None
+    if settings.cache == "redis":
+        shared = await stack.enter_async_context(redis_level(settings.cache_url, ttl=settings.cache_ttl))
+    metrics = CacheMetrics()
+    await stack.enter_async_context(running(metrics.run()))
+    caching = Caching(
+        plans=find_plans(contexts),
+        changes=changes,
+        positions=positions,
+        metrics=metrics,
+        entries=settings.cache_entries,
+        ttl=settings.cache_ttl,
+        shared=shared,
+    )
+    return [caching.answer]

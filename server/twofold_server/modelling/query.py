@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import Message
+
+CachedBy = Callable[[Any], tuple[type[Any], Hashable]]
+"""``request -> (table, primary key)``: the row whose change may change the answer. No other row may change it
+unless its handlers also touch this one (see Rows)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,8 @@ class Query:
     answer: Callable[[Any, Any], Message]
     """``(request, connection) -> response``: synchronous, reads through a SQLAlchemy ``Connection`` in
     one snapshot, raises NotFound or InvalidRequest. The engine fills in ``read_info``."""
+    cached_by: CachedBy | None = None
+    """The row that the answer depends on; None where the answer is never kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,3 +35,5 @@ class CoalescedQuery:
     answer_all: Callable[[Sequence[Any], Any], Sequence[Message | Exception]]
     """``(requests, connection) -> responses``: as many, in the same order; an error is returned in its
     place, not raised."""
+    cached_by: CachedBy | None = None
+    """The row that the answer depends on; None where the answer is never kept."""

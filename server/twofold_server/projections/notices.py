@@ -57,6 +57,7 @@ def progress_notice(checkpoint: Checkpoint, written: Written | None) -> bytes:
             "log_id": checkpoint.log_id,
             "version": checkpoint.version,
             "epoch": checkpoint.epoch,
+            "created_at": checkpoint.created_at,
             "position": checkpoint.position,
             "recorded_at": checkpoint.recorded_at,
             "head": checkpoint.head,

@@ -42,6 +42,8 @@ class Generation(Struct, frozen=True, gc=False):
     """The version of the projection that filled the tables."""
     epoch: int
     """Which projector filled them last, or rewrote them."""
+    begun_at: int
+    """When the build was begun, in microseconds since 1970: one that was removed and made anew is another."""
 
 
 def serialized(info: ReadInfo, response: type[Any]) -> bytes:

@@ -148,9 +148,13 @@ def _delivered(found: _Read) -> Answer:
         read_info=read_info,
         position=info.position,
         token=info.consistency_token,
-        generation=Generation(checkpoint.log_id, checkpoint.version, checkpoint.epoch),
+        generation=_generation(checkpoint),
         behind=info.lag.seconds + info.lag.nanos / 1e9,
     )
+
+
+def _generation(of: Checkpoint) -> Generation:
+    return Generation(of.log_id, of.version, of.epoch, of.created_at)
 
 
 def _late(call: QueryCall, found: _Read, wanted: int) -> Answer:

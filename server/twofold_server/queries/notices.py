@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -24,12 +24,18 @@ class _Head(msgspec.Struct):
     position: int
 
 
-def notice_handlers(positions: Positions) -> Mapping[str, Handler]:
-    """Who takes in the notices, by subject."""
+def notice_handlers(
+    positions: Positions, changes: Callable[[str, bytes], None] | None = None
+) -> Mapping[str, Handler]:
+    """Who takes in the notices, by subject; ``changes`` takes a projection's name and its notice."""
 
     async def on_progress(subject: str, data: bytes) -> None:
         heard = msgspec.json.decode(data, type=_Progress)
-        positions[subject.rpartition(".")[2]].heard(heard.log_id, heard.position, heard.head)
+        projection = subject.rpartition(".")[2]
+        # First what is no longer true: who waits for the position must not be given it any more.
+        if changes is not None:
+            changes(projection, data)
+        positions[projection].heard(heard.log_id, heard.position, heard.head)
 
     async def on_head(_subject: str, data: bytes) -> None:
         heard = msgspec.json.decode(data, type=_Head)

@@ -34,6 +34,11 @@ class Position:
         self._order = itertools.count()
         self._looking: asyncio.Task[None] | None = None
 
+    @property
+    def head(self) -> int:
+        """The position of the log's last event, as far as is known."""
+        return self._head
+
     def heard(self, log_id: str, position: int, head: int) -> None:
         """Take in a notice; of another log than the read store's it means nothing."""
         if log_id == self.log_id:

@@ -24,6 +24,10 @@ class Checkpoint(Protocol):
         """Which projector filled them last, or rewrote them."""
 
     @property
+    def created_at(self) -> int:
+        """When the build was begun, in microseconds since 1970 UTC."""
+
+    @property
     def position(self) -> int:
         """The position of the last event that was applied."""
 
