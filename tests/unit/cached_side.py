@@ -14,7 +14,7 @@ from twofold_server.messages.tokens import consistency_token
 from twofold_server.projections.checkpoints import Checkpoint
 from twofold_server.projections.notices import Written, progress_notice
 from twofold_server.queries.answer import Answer, Generation, serialized
-from twofold_server.queries.cache.caching import Caching
+from twofold_server.queries.cache.caching import Caching, SharedLevel
 from twofold_server.queries.cache.changes import Changes
 from twofold_server.queries.cache.entries import Entry
 from twofold_server.queries.cache.metrics import CacheMetrics
@@ -106,7 +106,7 @@ class CachedSide:
         self,
         model: ReadModel,
         *,
-        shared: SharedDict | None = None,
+        shared: SharedLevel | None = None,
         clock: Clock | None = None,
         entries: int = 100,
     ) -> None:

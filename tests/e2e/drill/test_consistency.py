@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tests.e2e.drill.journal import Journal
 from tests.e2e.drill.scale import SCALE, SECONDS
 from tests.e2e.shop import Shop, an_order, money, new_id, visiting
 from tests.e2e.systems import a_system
+from tests.redis_server import RedisServer, redis_server
 from twofold.v1.command_pb2 import Receipt
 from twofold.v1.reading_pb2 import ReadOptions
 
@@ -24,9 +27,18 @@ READERS = 4
 LOAD = 4
 
 
-async def test_no_read_with_a_token_is_stale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("cache", ["off", "memory", pytest.param("redis", marks=pytest.mark.redis)])
+async def test_no_read_with_a_token_is_stale(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], cache: str
+) -> None:
     journal, stop = Journal(), asyncio.Event()
-    async with a_system(tmp_path, log_level="warning") as system:
+    async with AsyncExitStack() as stack:
+        settings = {"cache": cache}
+        if cache == "redis":
+            redis = stack.enter_context(redis_server())
+            settings["cache_url"] = redis.url
+            await stack.enter_async_context(restarting(redis))
+        system = await stack.enter_async_context(a_system(tmp_path, log_level="warning", **settings))
         await system.up()
         async with visiting(system) as shop:
             shared = [await shop.create()]
@@ -39,9 +51,29 @@ async def test_no_read_with_a_token_is_stale(tmp_path: Path, capsys: pytest.Capt
             await asyncio.gather(*load)
     stale, tries = sum(results), SCALE.reads
     with capsys.disabled():
-        print(f"\n{tries:,} reads with a token, {len(journal.done):,} other commands: {stale} stale")  # noqa: T201
+        told = f"{tries:,} reads with a token, {len(journal.done):,} other commands, cache {cache}"
+        print(f"\n{told}: {stale} stale")  # noqa: T201
     assert stale == 0
     assert not journal.contradictions
+
+
+@asynccontextmanager
+async def restarting(redis: RedisServer) -> AsyncIterator[None]:
+    """Kill a Redis and start it again, every other second."""
+
+    async def restart() -> None:
+        while True:
+            await asyncio.sleep(2)
+            redis.kill()
+            await asyncio.sleep(1)
+            await asyncio.to_thread(redis.start)
+
+    restarts = asyncio.create_task(restart())
+    try:
+        yield
+    finally:
+        restarts.cancel()
+        await asyncio.wait([restarts])
 
 
 async def read_back(shop: Shop, seed: int, tries: int) -> int:
