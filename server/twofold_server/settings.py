@@ -72,6 +72,8 @@ class Settings(BaseSettings):
     """How long a server that stops lets calls finish, in seconds."""
     max_in_flight: int = Field(default=4096, ge=1)
     """Commands, or queries, that one server works on at a time; more are refused as RESOURCE_EXHAUSTED."""
+    max_watchers: int = Field(default=1000, ge=1)
+    """Calls that watch something on one query server at a time; more are refused as RESOURCE_EXHAUSTED."""
     max_queue_seconds: float = Field(default=5, gt=0)
     """Seconds that a commit may take before new commands are refused as RESOURCE_EXHAUSTED."""
     max_projection_lag: Annotated[dict[str, NonNegativeInt], NoDecode] = Field(default_factory=dict)

@@ -17,6 +17,7 @@ from shop.orders.v1 import command_service_pb2 as commands
 from shop.orders.v1.query_service_pb2 import (
     GetDailyStatisticsRequest,
     GetMonthlySalesRequest,
+    GetOrderHistoryRequest,
     GetOrderRequest,
     ListCustomerOrdersRequest,
     OrderFilter,
@@ -166,6 +167,12 @@ BAD_CALLS: dict[str, tuple[Callable[[Shop], Any], list[str]]] = {
             GetMonthlySalesRequest(from_month=Date(year=2026, month=13))
         ),
         ["from_month"],
+    ),
+    "GetOrderHistory": (
+        lambda shop: shop.queries.GetOrderHistory(
+            GetOrderHistoryRequest(order_id="1", version=-1, page_size=-1, skip=-1)
+        ),
+        ["order_id", "page_size", "skip", "version"],
     ),
     "SearchOrders": (
         lambda shop: shop.queries.SearchOrders(
@@ -456,7 +463,7 @@ async def test_a_token_of_the_future_is_waited_for_and_then_told(shop: Shop) -> 
         order_id=receipt.aggregate_id,
         read_options=ReadOptions(
             consistency_token=token(log_id_of(receipt.consistency_token), future),
-            max_wait=Duration(nanos=50_000_000),
+            max_wait=Duration(nanos=500_000_000),
         ),
     )
     shop.client.current_session.consistency_token = receipt.consistency_token

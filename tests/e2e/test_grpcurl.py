@@ -23,7 +23,15 @@ COMMANDS = (
     "CompleteOrder",
     "CancelOrder",
 )
-QUERIES = ("GetOrder", "ListCustomerOrders", "GetMonthlySales", "GetDailyStatistics", "SearchOrders")
+QUERIES = (
+    "GetOrder",
+    "ListCustomerOrders",
+    "GetMonthlySales",
+    "GetDailyStatistics",
+    "SearchOrders",
+    "GetOrderHistory",
+    "WatchOrder",
+)
 EVENT_RPCS = ("ReadStream", "ReadEvents", "Subscribe")
 CALLED = {
     *(f"shop.orders.v1.CommandService.{rpc}" for rpc in COMMANDS),
@@ -149,6 +157,11 @@ async def test_every_rpc_can_be_called_without_a_proto_file(system: System) -> N
     assert order_id["orderId"] in [order["orderId"] for order in listed["orders"]]
 
     query = "shop.orders.v1.QueryService"
+    told = await call(queries, f"{query}/GetOrderHistory", **order_id, version=5)
+    assert told["events"][4]["event"]["@type"] == "type.googleapis.com/shop.orders.v1.OrderPaid"
+    assert told["order"]["status"] == "ORDER_STATUS_PAID"
+    watch = json.dumps(order_id | token)
+    await grpcurl_follows("ORDER_STATUS_COMPLETED", "-d", watch, queries, f"{query}/WatchOrder")
     found = await call(queries, f"{query}/SearchOrders", query=order_id["orderId"][4:], **token)
     assert [order["orderId"] for order in found["orders"]] == [order_id["orderId"]]
     sold = await call(queries, f"{query}/GetMonthlySales", productIds=["cup"], **token)

@@ -38,7 +38,10 @@ def test_the_contract_of_the_orders_is_read_from_its_descriptors() -> None:
         "OrderCompleted",
         "OrderCancelled",
     }
-    assert {q.projection for q in contract.queries.values()} == {"orders"}
+    reads = {q.method: q.projection or "the log" for q in contract.queries.values()}
+    assert reads["GetOrder"] == reads["WatchOrder"] == "orders"
+    assert reads["GetOrderHistory"] == "the log"
+    assert {q.method for q in contract.queries.values() if q.streams} == {"WatchOrder"}
     assert set(contract.services) == {"shop.orders.v1.CommandService", "shop.orders.v1.QueryService"}
 
 

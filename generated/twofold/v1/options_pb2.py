@@ -25,23 +25,23 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18twofold/v1/options.proto\x12\ntwofold.v1\x1a google/protobuf/descriptor.proto\"d\n\rCommandMethod\x12(\n\texistence\x18\x01 \x01(\x0e\x32\x15.twofold.v1.Existence\x12)\n\nrejections\x18\x02 \x03(\x0b\x32\x15.twofold.v1.Rejection\"0\n\tRejection\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"!\n\x0bQueryMethod\x12\x12\n\nprojection\x18\x01 \x01(\t\"\x1d\n\tEventType\x12\x10\n\x08revision\x18\x01 \x01(\x05\"2\n\nMoneyRules\x12\x11\n\tmin_units\x18\x01 \x01(\x03\x12\x11\n\tmax_units\x18\x02 \x01(\x03*q\n\tExistence\x12\x19\n\x15\x45XISTENCE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45XISTENCE_MUST_EXIST\x10\x01\x12\x1c\n\x18\x45XISTENCE_MUST_NOT_EXIST\x10\x02\x12\x11\n\rEXISTENCE_ANY\x10\x03:L\n\x07\x63ommand\x12\x1e.google.protobuf.MethodOptions\x18\x99\x88\x03 \x01(\x0b\x32\x19.twofold.v1.CommandMethod:H\n\x05query\x12\x1e.google.protobuf.MethodOptions\x18\x9a\x88\x03 \x01(\x0b\x32\x17.twofold.v1.QueryMethod:5\n\x0c\x61ggregate_id\x12\x1d.google.protobuf.FieldOptions\x18\x9b\x88\x03 \x01(\x08:F\n\x05money\x12\x1d.google.protobuf.FieldOptions\x18\x9d\x88\x03 \x01(\x0b\x32\x16.twofold.v1.MoneyRules:G\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\x9c\x88\x03 \x01(\x0b\x32\x15.twofold.v1.EventTypeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18twofold/v1/options.proto\x12\ntwofold.v1\x1a google/protobuf/descriptor.proto\"d\n\rCommandMethod\x12(\n\texistence\x18\x01 \x01(\x0e\x32\x15.twofold.v1.Existence\x12)\n\nrejections\x18\x02 \x03(\x0b\x32\x15.twofold.v1.Rejection\"0\n\tRejection\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"3\n\x0bQueryMethod\x12\x12\n\nprojection\x18\x01 \x01(\t\x12\x10\n\x08\x66rom_log\x18\x02 \x01(\x08\"\x1d\n\tEventType\x12\x10\n\x08revision\x18\x01 \x01(\x05\"2\n\nMoneyRules\x12\x11\n\tmin_units\x18\x01 \x01(\x03\x12\x11\n\tmax_units\x18\x02 \x01(\x03*q\n\tExistence\x12\x19\n\x15\x45XISTENCE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45XISTENCE_MUST_EXIST\x10\x01\x12\x1c\n\x18\x45XISTENCE_MUST_NOT_EXIST\x10\x02\x12\x11\n\rEXISTENCE_ANY\x10\x03:L\n\x07\x63ommand\x12\x1e.google.protobuf.MethodOptions\x18\x99\x88\x03 \x01(\x0b\x32\x19.twofold.v1.CommandMethod:H\n\x05query\x12\x1e.google.protobuf.MethodOptions\x18\x9a\x88\x03 \x01(\x0b\x32\x17.twofold.v1.QueryMethod:5\n\x0c\x61ggregate_id\x12\x1d.google.protobuf.FieldOptions\x18\x9b\x88\x03 \x01(\x08:F\n\x05money\x12\x1d.google.protobuf.FieldOptions\x18\x9d\x88\x03 \x01(\x0b\x32\x16.twofold.v1.MoneyRules:G\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\x9c\x88\x03 \x01(\x0b\x32\x15.twofold.v1.EventTypeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'twofold.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXISTENCE']._serialized_start=344
-  _globals['_EXISTENCE']._serialized_end=457
+  _globals['_EXISTENCE']._serialized_start=362
+  _globals['_EXISTENCE']._serialized_end=475
   _globals['_COMMANDMETHOD']._serialized_start=74
   _globals['_COMMANDMETHOD']._serialized_end=174
   _globals['_REJECTION']._serialized_start=176
   _globals['_REJECTION']._serialized_end=224
   _globals['_QUERYMETHOD']._serialized_start=226
-  _globals['_QUERYMETHOD']._serialized_end=259
-  _globals['_EVENTTYPE']._serialized_start=261
-  _globals['_EVENTTYPE']._serialized_end=290
-  _globals['_MONEYRULES']._serialized_start=292
-  _globals['_MONEYRULES']._serialized_end=342
+  _globals['_QUERYMETHOD']._serialized_end=277
+  _globals['_EVENTTYPE']._serialized_start=279
+  _globals['_EVENTTYPE']._serialized_end=308
+  _globals['_MONEYRULES']._serialized_start=310
+  _globals['_MONEYRULES']._serialized_end=360
 # @@protoc_insertion_point(module_scope)

@@ -114,16 +114,22 @@ class QueryMethod(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROJECTION_FIELD_NUMBER: _builtins.int
+    FROM_LOG_FIELD_NUMBER: _builtins.int
     projection: _builtins.str
-    """The projection whose rows answer this query, and whose position read_info states."""
+    """The projection whose rows answer this query, and whose position read_info states.
+    Left out by a query that is answered from the log.
+    """
+    from_log: _builtins.bool
+    """Whether the events of one stream answer this query, as the log has them, and not a projection."""
     def __init__(
         self,
         *,
         projection: _builtins.str = ...,
+        from_log: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["projection", b"projection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_log", b"from_log", "projection", b"projection"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

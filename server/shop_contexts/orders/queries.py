@@ -12,12 +12,18 @@ from shop.orders.v1.query_service_pb2 import (
     GetOrderResponse,
     ListCustomerOrdersRequest,
     ListCustomerOrdersResponse,
+    WatchOrderRequest,
+    WatchOrderResponse,
 )
 from shop_contexts.orders.summaries import summary
 from shop_contexts.orders.tables import CustomerRow, OrderRow
-from twofold_server.modelling import CoalescedQuery, InvalidRequest, NotFound, Query, page_of
+from twofold_server.modelling import CoalescedQuery, InvalidRequest, NotFound, Query, WatchQuery, page_of
 
 _VIEWS = select(OrderRow.order_id, OrderRow.view).where(
+    OrderRow.order_id.in_(bindparam("ids", expanding=True))
+)
+
+_WATCHED = select(OrderRow.order_id, OrderRow.position, OrderRow.view).where(
     OrderRow.order_id.in_(bindparam("ids", expanding=True))
 )
 
@@ -25,18 +31,43 @@ _VIEWS = select(OrderRow.order_id, OrderRow.view).where(
 def get_orders(requests: Sequence[GetOrderRequest], connection: Connection) -> list[Message | Exception]:
     """Each order by its id."""
     ids = list({request.order_id for request in requests})
-    # Padded to a power of two: each number of values is a statement text of its own to prepare and cache.
-    padded = ids + ids[-1:] * ((1 << (len(ids) - 1).bit_length()) - len(ids))
-    views = dict(connection.execute(_VIEWS, {"ids": padded}).all())
+    views = dict(connection.execute(_VIEWS, {"ids": padded(ids)}).all())
     return [_order(request.order_id, views.get(request.order_id)) for request in requests]
+
+
+def padded(ids: list[str]) -> list[str]:
+    """As many as a power of two: each number of values is a statement of its own to prepare and cache."""
+    return ids + ids[-1:] * ((1 << (len(ids) - 1).bit_length()) - len(ids))
+
+
+def _not_found(order_id: str) -> NotFound:
+    return NotFound(f"no order {order_id}", reason="ORDER_NOT_FOUND", metadata={"order_id": order_id})
 
 
 def _order(order_id: str, view: bytes | None) -> Message | Exception:
     if view is None:
-        return NotFound(f"no order {order_id}", reason="ORDER_NOT_FOUND", metadata={"order_id": order_id})
+        return _not_found(order_id)
     response = GetOrderResponse()
     response.order.MergeFromString(view)
     return response
+
+
+def watched_orders(
+    requests: Sequence[WatchOrderRequest], connection: Connection
+) -> list[tuple[int, Message] | Exception]:
+    """Each order by its id, with the position of its last event."""
+    wanted = list({request.order_id for request in requests})
+    rows = connection.execute(_WATCHED, {"ids": padded(wanted)}).all()
+    found = {order_id: (position, view) for order_id, position, view in rows}
+    return [_watched(request.order_id, found.get(request.order_id)) for request in requests]
+
+
+def _watched(order_id: str, found: tuple[int, bytes] | None) -> tuple[int, Message] | Exception:
+    if found is None:
+        return _not_found(order_id)
+    response = WatchOrderResponse()
+    response.order.MergeFromString(found[1])
+    return found[0], response
 
 
 def list_customer_orders(request: ListCustomerOrdersRequest, connection: Connection) -> Message:
@@ -87,5 +118,6 @@ order_queries = (
         answer=list_customer_orders,
         cached_by=lambda request: (CustomerRow, request.customer_id),
     ),
+    WatchQuery(request=WatchOrderRequest, answer_all=watched_orders),
 )
 """One for each RPC of shop.orders.v1.QueryService."""

@@ -118,7 +118,7 @@ _MOVES_THE_TOTAL = frozenset(
 
 def apply(order: Order, event: Event[Any]) -> None:
     """Change the view of an order by an event."""
-    at, kind = _timestamp(event.recorded_at), type(event.data)
+    at, kind = timestamp(event.recorded_at), type(event.data)
     changes[kind](order, event.data, at)
     if kind in _MOVES_THE_TOTAL:
         order.total.CopyFrom(total(order.items))
@@ -126,6 +126,7 @@ def apply(order: Order, event: Event[Any]) -> None:
     order.update_time.CopyFrom(at)
 
 
-def _timestamp(at: datetime) -> Timestamp:
+def timestamp(at: datetime) -> Timestamp:
+    """The same moment as a message."""
     seconds, rest = divmod((at - _EPOCH) // _MICROSECOND, 1_000_000)
     return Timestamp(seconds=seconds, nanos=rest * 1000)

@@ -6,9 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+import grpc
+
 from twofold_server.app.parts import proto_packages, reporting, running, server_config, until
 from twofold_server.broker import hearing, nats_client
 from twofold_server.contexts import Found, discover
+from twofold_server.messages.contract import QueryContract
+from twofold_server.messages.events import EventCodec
 from twofold_server.projections.checkpoints import read_checkpoint
 from twofold_server.projections.schema import is_prepared
 from twofold_server.queries.answers import Answers
@@ -18,14 +22,17 @@ from twofold_server.queries.cache.changes import Changes
 from twofold_server.queries.cache.metrics import CacheMetrics
 from twofold_server.queries.cache.plans import find_plans
 from twofold_server.queries.cache.shared import redis_level
+from twofold_server.queries.histories import answering_from_log
 from twofold_server.queries.middleware import logging_answers
 from twofold_server.queries.notices import notice_handlers
 from twofold_server.queries.positions import Positions
 from twofold_server.queries.read_store import ReadStore
+from twofold_server.queries.stream_log import open_stream_log
+from twofold_server.queries.watching import Watches
 from twofold_server.rpc.admission import Admission
 from twofold_server.rpc.command_services import generic_handlers
 from twofold_server.rpc.health import Health
-from twofold_server.rpc.query_services import query_handler
+from twofold_server.rpc.query_services import query_handler, watch_handler
 from twofold_server.rpc.requests import RequestReader
 from twofold_server.rpc.server import serving
 from twofold_server.settings import Settings
@@ -49,13 +56,26 @@ async def query_server(settings: Settings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(hearing(client, notice_handlers(positions, changes.heard)))
         answers = Answers(store=store, positions=positions, queries=queries, read_checkpoint=read_checkpoint)
         cache = await _open_cache(stack, settings, contexts, changes, positions)
-        bus = QueryBus(answers.answer, [logging_answers(), *cache])
+        log = await stack.enter_async_context(open_stream_log(settings.command_address))
+        histories = answering_from_log(log, EventCodec(contracts), queries)
+        bus = QueryBus(answers.answer, [logging_answers(), histories, *cache])
+        watches = Watches(
+            store=store,
+            positions=positions,
+            read_checkpoint=read_checkpoint,
+            queries=queries,
+            stopping=stop,
+        )
         requests = RequestReader(max_bytes=settings.max_message_bytes)
         admission = Admission(max_in_flight=settings.max_in_flight)
-        services = generic_handlers(
-            (q for contract in contracts for q in contract.queries.values()),
-            lambda contract: query_handler(contract, bus, requests, admission),
-        )
+        watchers = Admission(max_in_flight=settings.max_watchers)
+
+        def handler(contract: QueryContract) -> grpc.RpcMethodHandler[bytes, bytes]:
+            if contract.streams:
+                return watch_handler(contract, watches, requests, watchers)
+            return query_handler(contract, bus, requests, admission)
+
+        services = generic_handlers((q for contract in contracts for q in contract.queries.values()), handler)
         health = Health()
         config = server_config(settings, settings.query_address)
         address = await stack.enter_async_context(

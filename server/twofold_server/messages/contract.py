@@ -53,7 +53,11 @@ class QueryContract:
     response: type[Message]
     """The answer; field ``read_info`` is a ``twofold.v1.ReadInfo``."""
     projection: str
-    """The read model that answers."""
+    """The read model that answers; empty where the log does."""
+    from_log: bool = False
+    """Whether the events of one stream answer."""
+    streams: bool = False
+    """Whether the answer is a stream: the row, then every change of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,18 +181,29 @@ def _command(method: MethodDescriptor) -> CommandContract:
 
 
 def _query(method: MethodDescriptor) -> QueryContract:
-    projection = method.GetOptions().Extensions[options_pb2.query].projection
+    options = method.GetOptions().Extensions[options_pb2.query]
     _require_field(method, method.output_type, "read_info", "twofold.v1.ReadInfo")
     _require_field(method, method.input_type, "read_options", "twofold.v1.ReadOptions")
-    if not projection:
-        raise StartupError(f"{method.full_name} does not say `projection` in its option twofold.v1.query")
+    if method.client_streaming:
+        raise StartupError(f"{method.full_name} takes a stream; a query takes one request")
+    if method.server_streaming:
+        _require_field(method, method.input_type, "resume_token", "string")
+    if bool(options.projection) == options.from_log:
+        raise StartupError(
+            f"{method.full_name} does not say `projection` in its option twofold.v1.query, or both that and "
+            "`from_log`; give it one"
+        )
+    if options.from_log and method.server_streaming:
+        raise StartupError(f"{method.full_name} streams from the log; EventService.Subscribe does that")
     return QueryContract(
         service=method.containing_service.full_name,
         method=method.name,
         package=method.containing_service.file.package,
         request=GetMessageClass(method.input_type),
         response=GetMessageClass(method.output_type),
-        projection=projection,
+        projection=options.projection,
+        from_log=options.from_log,
+        streams=method.server_streaming,
     )
 
 

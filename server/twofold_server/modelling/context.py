@@ -8,7 +8,7 @@ from typing import Any
 
 from twofold_server.modelling.decider import Decider
 from twofold_server.modelling.projection import Projection
-from twofold_server.modelling.query import CoalescedQuery, Query
+from twofold_server.modelling.query import AnyQuery
 from twofold_server.modelling.rule import Rule
 from twofold_server.modelling.upcaster import Upcaster
 
@@ -23,7 +23,7 @@ class Context:
     """One for each kind of aggregate."""
     projections: Sequence[Projection] = ()
     """Its read models."""
-    queries: Sequence[Query | CoalescedQuery] = ()
+    queries: Sequence[AnyQuery] = ()
     """One for each query RPC."""
     rules: Sequence[Rule] = ()
     """What must hold between its read models and the log."""

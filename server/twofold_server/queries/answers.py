@@ -60,7 +60,11 @@ class Answers:
         self._store = store
         self._positions = positions
         self._read_checkpoint = read_checkpoint
-        self._readers = {request: self._reader(found) for request, found in queries.items()}
+        self._readers = {
+            request: self._reader(found.contract, found.query)
+            for request, found in queries.items()
+            if isinstance(found.query, Query | CoalescedQuery)
+        }
 
     async def answer(self, call: QueryCall) -> Answer:
         """The response, serialized, with ``read_info``.
@@ -90,14 +94,15 @@ class Answers:
             raise _not_begun(projection)
         return known
 
-    def _reader(self, found: FoundQuery) -> Callable[[Any], Awaitable[_Read]]:
-        query = found.query
+    def _reader(
+        self, contract: QueryContract, query: Query | CoalescedQuery
+    ) -> Callable[[Any], Awaitable[_Read]]:
         if isinstance(query, CoalescedQuery):
-            return Coalescer(partial(self._read, found.contract, query.answer_all)).ask
+            return Coalescer(partial(self._read, contract, query.answer_all)).ask
         answer_all = partial(_one, query)
 
         async def read(request: Any) -> _Read:
-            return (await self._read(found.contract, answer_all, [request]))[0]
+            return (await self._read(contract, answer_all, [request]))[0]
 
         return read
 

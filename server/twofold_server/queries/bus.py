@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from twofold_server.errors import StartupError
 from twofold_server.messages.contract import ContextContract, QueryContract
-from twofold_server.modelling import CoalescedQuery, Context, Query
+from twofold_server.modelling import AnyQuery, Context, HistoryQuery, WatchQuery
 from twofold_server.queries.answer import Answer
 from twofold_server.queries.call import QueryCall
 
@@ -40,7 +40,7 @@ class FoundQuery(NamedTuple):
     """A query RPC and what answers it."""
 
     contract: QueryContract
-    query: Query | CoalescedQuery
+    query: AnyQuery
 
 
 def find_queries(contexts: Iterable[tuple[Context, ContextContract]]) -> Mapping[type[Message], FoundQuery]:
@@ -67,10 +67,20 @@ def _check(context: Context, contract: ContextContract, found: Mapping[type[Mess
             raise StartupError(
                 f"query {_name(declared.request)} has no answer; add it to the queries of {context.package}"
             )
-        if declared.projection not in names:
+        _check_kind(declared, found[declared.request].query)
+        if not declared.from_log and declared.projection not in names:
             raise StartupError(
                 f"query {declared.method} of {context.package} reads projection {declared.projection!r}, "
                 "which the context does not have"
+            )
+
+
+def _check_kind(declared: QueryContract, query: AnyQuery) -> None:
+    for kind, wanted in ((HistoryQuery, declared.from_log), (WatchQuery, declared.streams)):
+        if isinstance(query, kind) is not wanted:
+            needs = kind.__name__ if wanted else "Query or CoalescedQuery"
+            raise StartupError(
+                f"query {declared.method} is answered by a {type(query).__name__}, not a {needs}"
             )
 
 

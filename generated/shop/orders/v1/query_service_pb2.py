@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
@@ -32,7 +33,7 @@ from twofold.v1 import options_pb2 as twofold_dot_v1_dot_options__pb2
 from twofold.v1 import reading_pb2 as twofold_dot_v1_dot_reading__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shop/orders/v1/query_service.proto\x12\x0eshop.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a\x17google/type/money.proto\x1a\x1bshop/orders/v1/values.proto\x1a\x1ashop/orders/v1/views.proto\x1a\x18twofold/v1/options.proto\x1a\x18twofold/v1/reading.proto\"\xda\x01\n\x0fGetOrderRequest\x12\x97\x01\n\x08order_id\x18\x01 \x01(\tB\x84\x01\xbaH\x80\x01\xba\x01}\n\nuuid.lower\x12\x1fmust be a UUID in small letters\x1aNthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\x12-\n\x0cread_options\x18\x02 \x01(\x0b\x32\x17.twofold.v1.ReadOptions\"a\n\x10GetOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order\x12\'\n\tread_info\x18\x02 \x01(\x0b\x32\x14.twofold.v1.ReadInfo\"\x94\x02\n\x19ListCustomerOrdersRequest\x12=\n\x0b\x63ustomer_id\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x35\n\x06status\x18\x02 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x18\n\x04skip\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12-\n\x0cread_options\x18\x06 \x01(\x0b\x32\x17.twofold.v1.ReadOptions\"\xa0\x01\n\x1aListCustomerOrdersResponse\x12,\n\x06orders\x18\x01 \x03(\x0b\x32\x1c.shop.orders.v1.OrderSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\'\n\tread_info\x18\x04 \x01(\x0b\x32\x14.twofold.v1.ReadInfo\"\xc7\x02\n\x16GetMonthlySalesRequest\x12\x18\n\x04year\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x8fN(\x00\x12%\n\nfrom_month\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12#\n\x08to_month\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12\x44\n\x0bproduct_ids\x18\x04 \x03(\tB/\xbaH,\x92\x01)\x10\x64\"%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x1a\n\tpage_size\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x18\n\x04skip\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12-\n\x0cread_options\x18\x08 \x01(\x0b\x32\x17.twofold.v1.ReadOptions\"\xa4\x01\n\x0cMonthlySales\x12 \n\x05month\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x03\x12!\n\x05sales\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12)\n\raverage_price\x18\x05 \x01(\x0b\x32\x12.google.type.Money\"\x9c\x01\n\x17GetMonthlySalesResponse\x12+\n\x05sales\x18\x01 \x03(\x0b\x32\x1c.shop.orders.v1.MonthlySales\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\'\n\tread_info\x18\x04 \x01(\x0b\x32\x14.twofold.v1.ReadInfo\"\xc3\x01\n\x19GetDailyStatisticsRequest\x12+\n\x08\x66rom_day\x18\x01 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12)\n\x06to_day\x18\x02 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\x0ctop_products\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12-\n\x0cread_options\x18\x04 \x01(\x0b\x32\x17.twofold.v1.ReadOptions\"4\n\x0cProductCount\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x03\"\xc7\x01\n\x0f\x44\x61ilyStatistics\x12\x1e\n\x03\x64\x61y\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x0e\n\x06orders\x18\x02 \x01(\x03\x12\x18\n\x10\x63\x61ncelled_orders\x18\x03 \x01(\x03\x12\x13\n\x0bpaid_orders\x18\x04 \x01(\x03\x12!\n\x05sales\x18\x05 \x03(\x0b\x32\x12.google.type.Money\x12\x32\n\x0ctop_products\x18\x06 \x03(\x0b\x32\x1c.shop.orders.v1.ProductCount\"t\n\x1aGetDailyStatisticsResponse\x12-\n\x04\x64\x61ys\x18\x01 \x03(\x0b\x32\x1f.shop.orders.v1.DailyStatistics\x12\'\n\tread_info\x18\x02 \x01(\x0b\x32\x14.twofold.v1.ReadInfo\"\x82\x03\n\x0bOrderFilter\x12\x35\n\x06status\x18\x01 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12@\n\x0b\x63ustomer_id\x18\x02 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$\x12\x30\n\x0c\x63reated_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncreated_to\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\ntotal_from\x18\x05 \x01(\x0b\x32\x12.google.type.MoneyB\x0e\xea\xc1\x18\n\x10\x80\x80\x90\xbb\xba\xd6\xad\xf0\r\x12\x34\n\x08total_to\x18\x06 \x01(\x0b\x32\x12.google.type.MoneyB\x0e\xea\xc1\x18\n\x10\x80\x80\x90\xbb\xba\xd6\xad\xf0\r\x12*\n\x0c\x63ountry_code\x18\x07 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{2})?$\"\xf9\x01\n\x13SearchOrdersRequest\x12\x17\n\x05query\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12+\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1b.shop.orders.v1.OrderFilter\x12\x19\n\x08order_by\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1a\n\tpage_size\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x18\n\x04skip\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12-\n\x0cread_options\x18\x07 \x01(\x0b\x32\x17.twofold.v1.ReadOptions\"\xb9\x01\n\x14SearchOrdersResponse\x12,\n\x06orders\x18\x01 \x03(\x0b\x32\x1c.shop.orders.v1.OrderSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\x1d\n\x15total_size_is_minimum\x18\x04 \x01(\x08\x12\'\n\tread_info\x18\x05 \x01(\x0b\x32\x14.twofold.v1.ReadInfo2\xcc\x04\n\x0cQueryService\x12[\n\x08GetOrder\x12\x1f.shop.orders.v1.GetOrderRequest\x1a .shop.orders.v1.GetOrderResponse\"\x0c\xd2\xc1\x18\x08\n\x06orders\x12y\n\x12ListCustomerOrders\x12).shop.orders.v1.ListCustomerOrdersRequest\x1a*.shop.orders.v1.ListCustomerOrdersResponse\"\x0c\xd2\xc1\x18\x08\n\x06orders\x12m\n\x0cSearchOrders\x12#.shop.orders.v1.SearchOrdersRequest\x1a$.shop.orders.v1.SearchOrdersResponse\"\x12\xd2\xc1\x18\x0e\n\x0corder_search\x12u\n\x0fGetMonthlySales\x12&.shop.orders.v1.GetMonthlySalesRequest\x1a\'.shop.orders.v1.GetMonthlySalesResponse\"\x11\xd2\xc1\x18\r\n\x0border_sales\x12~\n\x12GetDailyStatistics\x12).shop.orders.v1.GetDailyStatisticsRequest\x1a*.shop.orders.v1.GetDailyStatisticsResponse\"\x11\xd2\xc1\x18\r\n\x0border_salesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"shop/orders/v1/query_service.proto\x12\x0eshop.orders.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a\x17google/type/money.proto\x1a\x1bshop/orders/v1/values.proto\x1a\x1ashop/orders/v1/views.proto\x1a\x18twofold/v1/options.proto\x1a\x18twofold/v1/reading.proto\"\xda\x01\n\x0fGetOrderRequest\x12\x97\x01\n\x08order_id\x18\x01 \x01(\tB\x84\x01\xbaH\x80\x01\xba\x01}\n\nuuid.lower\x12\x1fmust be a UUID in small letters\x1aNthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\x12-\n\x0cread_options\x18\x02 \x01(\x0b\x32\x17.twofold.v1.ReadOptions\"a\n\x10GetOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order\x12\'\n\tread_info\x18\x02 \x01(\x0b\x32\x14.twofold.v1.ReadInfo\"\x94\x02\n\x19ListCustomerOrdersRequest\x12=\n\x0b\x63ustomer_id\x18\x01 \x01(\tB(\xbaH%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x35\n\x06status\x18\x02 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x18\n\x04skip\x18\x05 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12-\n\x0cread_options\x18\x06 \x01(\x0b\x32\x17.twofold.v1.ReadOptions\"\xa0\x01\n\x1aListCustomerOrdersResponse\x12,\n\x06orders\x18\x01 \x03(\x0b\x32\x1c.shop.orders.v1.OrderSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\'\n\tread_info\x18\x04 \x01(\x0b\x32\x14.twofold.v1.ReadInfo\"\xc7\x02\n\x16GetMonthlySalesRequest\x12\x18\n\x04year\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x8fN(\x00\x12%\n\nfrom_month\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12#\n\x08to_month\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12\x44\n\x0bproduct_ids\x18\x04 \x03(\tB/\xbaH,\x92\x01)\x10\x64\"%r#2!^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\x12\x1a\n\tpage_size\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x18\n\x04skip\x18\x07 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12-\n\x0cread_options\x18\x08 \x01(\x0b\x32\x17.twofold.v1.ReadOptions\"\xa4\x01\n\x0cMonthlySales\x12 \n\x05month\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x12\n\nproduct_id\x18\x02 \x01(\t\x12\x10\n\x08quantity\x18\x03 \x01(\x03\x12!\n\x05sales\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12)\n\raverage_price\x18\x05 \x01(\x0b\x32\x12.google.type.Money\"\x9c\x01\n\x17GetMonthlySalesResponse\x12+\n\x05sales\x18\x01 \x03(\x0b\x32\x1c.shop.orders.v1.MonthlySales\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\'\n\tread_info\x18\x04 \x01(\x0b\x32\x14.twofold.v1.ReadInfo\"\xc3\x01\n\x19GetDailyStatisticsRequest\x12+\n\x08\x66rom_day\x18\x01 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12)\n\x06to_day\x18\x02 \x01(\x0b\x32\x11.google.type.DateB\x06\xbaH\x03\xc8\x01\x01\x12\x1f\n\x0ctop_products\x18\x03 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x64(\x00\x12-\n\x0cread_options\x18\x04 \x01(\x0b\x32\x17.twofold.v1.ReadOptions\"4\n\x0cProductCount\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\x03\"\xc7\x01\n\x0f\x44\x61ilyStatistics\x12\x1e\n\x03\x64\x61y\x18\x01 \x01(\x0b\x32\x11.google.type.Date\x12\x0e\n\x06orders\x18\x02 \x01(\x03\x12\x18\n\x10\x63\x61ncelled_orders\x18\x03 \x01(\x03\x12\x13\n\x0bpaid_orders\x18\x04 \x01(\x03\x12!\n\x05sales\x18\x05 \x03(\x0b\x32\x12.google.type.Money\x12\x32\n\x0ctop_products\x18\x06 \x03(\x0b\x32\x1c.shop.orders.v1.ProductCount\"t\n\x1aGetDailyStatisticsResponse\x12-\n\x04\x64\x61ys\x18\x01 \x03(\x0b\x32\x1f.shop.orders.v1.DailyStatistics\x12\'\n\tread_info\x18\x02 \x01(\x0b\x32\x14.twofold.v1.ReadInfo\"\x82\x03\n\x0bOrderFilter\x12\x35\n\x06status\x18\x01 \x01(\x0e\x32\x1b.shop.orders.v1.OrderStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12@\n\x0b\x63ustomer_id\x18\x02 \x01(\tB+\xbaH(r&2$^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$\x12\x30\n\x0c\x63reated_from\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncreated_to\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\ntotal_from\x18\x05 \x01(\x0b\x32\x12.google.type.MoneyB\x0e\xea\xc1\x18\n\x10\x80\x80\x90\xbb\xba\xd6\xad\xf0\r\x12\x34\n\x08total_to\x18\x06 \x01(\x0b\x32\x12.google.type.MoneyB\x0e\xea\xc1\x18\n\x10\x80\x80\x90\xbb\xba\xd6\xad\xf0\r\x12*\n\x0c\x63ountry_code\x18\x07 \x01(\tB\x14\xbaH\x11r\x0f\x32\r^([A-Z]{2})?$\"\xf9\x01\n\x13SearchOrdersRequest\x12\x17\n\x05query\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xc8\x01\x12+\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1b.shop.orders.v1.OrderFilter\x12\x19\n\x08order_by\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x1a\n\tpage_size\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x18\n\x04skip\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12-\n\x0cread_options\x18\x07 \x01(\x0b\x32\x17.twofold.v1.ReadOptions\"\xb9\x01\n\x14SearchOrdersResponse\x12,\n\x06orders\x18\x01 \x03(\x0b\x32\x1c.shop.orders.v1.OrderSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x03\x12\x1d\n\x15total_size_is_minimum\x18\x04 \x01(\x08\x12\'\n\tread_info\x18\x05 \x01(\x0b\x32\x14.twofold.v1.ReadInfo\"\x86\x03\n\x16GetOrderHistoryRequest\x12\x97\x01\n\x08order_id\x18\x01 \x01(\tB\x84\x01\xbaH\x80\x01\xba\x01}\n\nuuid.lower\x12\x1fmust be a UUID in small letters\x1aNthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\x12\x1a\n\x07version\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01H\x00\x12*\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x1a\n\tpage_size\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x18\n\x04skip\x18\x06 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12-\n\x0cread_options\x18\x07 \x01(\x0b\x32\x17.twofold.v1.ReadOptionsB\x07\n\x05\x61s_of\"\xde\x01\n\nOrderEvent\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x05 \x01(\t\x12\x14\n\x0c\x63\x61usation_id\x18\x06 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x07 \x01(\t\x12\x10\n\x08position\x18\x08 \x01(\x03\x12#\n\x05\x65vent\x18\t \x01(\x0b\x32\x14.google.protobuf.Any\"\xc1\x01\n\x17GetOrderHistoryResponse\x12*\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.shop.orders.v1.OrderEvent\x12$\n\x05order\x18\x02 \x01(\x0b\x32\x15.shop.orders.v1.Order\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12\x12\n\ntotal_size\x18\x04 \x01(\x03\x12\'\n\tread_info\x18\x05 \x01(\x0b\x32\x14.twofold.v1.ReadInfo\"\xfc\x01\n\x11WatchOrderRequest\x12\x97\x01\n\x08order_id\x18\x01 \x01(\tB\x84\x01\xbaH\x80\x01\xba\x01}\n\nuuid.lower\x12\x1fmust be a UUID in small letters\x1aNthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')\x12\x1e\n\x0cresume_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12-\n\x0cread_options\x18\x03 \x01(\x0b\x32\x17.twofold.v1.ReadOptions\"c\n\x12WatchOrderResponse\x12$\n\x05order\x18\x01 \x01(\x0b\x32\x15.shop.orders.v1.Order\x12\'\n\tread_info\x18\x02 \x01(\x0b\x32\x14.twofold.v1.ReadInfo2\x9d\x06\n\x0cQueryService\x12[\n\x08GetOrder\x12\x1f.shop.orders.v1.GetOrderRequest\x1a .shop.orders.v1.GetOrderResponse\"\x0c\xd2\xc1\x18\x08\n\x06orders\x12y\n\x12ListCustomerOrders\x12).shop.orders.v1.ListCustomerOrdersRequest\x1a*.shop.orders.v1.ListCustomerOrdersResponse\"\x0c\xd2\xc1\x18\x08\n\x06orders\x12m\n\x0cSearchOrders\x12#.shop.orders.v1.SearchOrdersRequest\x1a$.shop.orders.v1.SearchOrdersResponse\"\x12\xd2\xc1\x18\x0e\n\x0corder_search\x12j\n\x0fGetOrderHistory\x12&.shop.orders.v1.GetOrderHistoryRequest\x1a\'.shop.orders.v1.GetOrderHistoryResponse\"\x06\xd2\xc1\x18\x02\x10\x01\x12\x63\n\nWatchOrder\x12!.shop.orders.v1.WatchOrderRequest\x1a\".shop.orders.v1.WatchOrderResponse\"\x0c\xd2\xc1\x18\x08\n\x06orders0\x01\x12u\n\x0fGetMonthlySales\x12&.shop.orders.v1.GetMonthlySalesRequest\x1a\'.shop.orders.v1.GetMonthlySalesResponse\"\x11\xd2\xc1\x18\r\n\x0border_sales\x12~\n\x12GetDailyStatistics\x12).shop.orders.v1.GetDailyStatisticsRequest\x1a*.shop.orders.v1.GetDailyStatisticsResponse\"\x11\xd2\xc1\x18\r\n\x0border_salesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -87,44 +88,72 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHORDERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_SEARCHORDERSREQUEST'].fields_by_name['skip']._loaded_options = None
   _globals['_SEARCHORDERSREQUEST'].fields_by_name['skip']._serialized_options = b'\272H\007\032\005\030\220N(\000'
+  _globals['_GETORDERHISTORYREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_GETORDERHISTORYREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\200\001\272\001}\n\nuuid.lower\022\037must be a UUID in small letters\032Nthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')'
+  _globals['_GETORDERHISTORYREQUEST'].fields_by_name['version']._loaded_options = None
+  _globals['_GETORDERHISTORYREQUEST'].fields_by_name['version']._serialized_options = b'\272H\004\"\002(\001'
+  _globals['_GETORDERHISTORYREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_GETORDERHISTORYREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_GETORDERHISTORYREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_GETORDERHISTORYREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_GETORDERHISTORYREQUEST'].fields_by_name['skip']._loaded_options = None
+  _globals['_GETORDERHISTORYREQUEST'].fields_by_name['skip']._serialized_options = b'\272H\007\032\005\030\220N(\000'
+  _globals['_WATCHORDERREQUEST'].fields_by_name['order_id']._loaded_options = None
+  _globals['_WATCHORDERREQUEST'].fields_by_name['order_id']._serialized_options = b'\272H\200\001\272\001}\n\nuuid.lower\022\037must be a UUID in small letters\032Nthis.matches(\'^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$\')'
+  _globals['_WATCHORDERREQUEST'].fields_by_name['resume_token']._loaded_options = None
+  _globals['_WATCHORDERREQUEST'].fields_by_name['resume_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_QUERYSERVICE'].methods_by_name['GetOrder']._loaded_options = None
   _globals['_QUERYSERVICE'].methods_by_name['GetOrder']._serialized_options = b'\322\301\030\010\n\006orders'
   _globals['_QUERYSERVICE'].methods_by_name['ListCustomerOrders']._loaded_options = None
   _globals['_QUERYSERVICE'].methods_by_name['ListCustomerOrders']._serialized_options = b'\322\301\030\010\n\006orders'
   _globals['_QUERYSERVICE'].methods_by_name['SearchOrders']._loaded_options = None
   _globals['_QUERYSERVICE'].methods_by_name['SearchOrders']._serialized_options = b'\322\301\030\016\n\014order_search'
+  _globals['_QUERYSERVICE'].methods_by_name['GetOrderHistory']._loaded_options = None
+  _globals['_QUERYSERVICE'].methods_by_name['GetOrderHistory']._serialized_options = b'\322\301\030\002\020\001'
+  _globals['_QUERYSERVICE'].methods_by_name['WatchOrder']._loaded_options = None
+  _globals['_QUERYSERVICE'].methods_by_name['WatchOrder']._serialized_options = b'\322\301\030\010\n\006orders'
   _globals['_QUERYSERVICE'].methods_by_name['GetMonthlySales']._loaded_options = None
   _globals['_QUERYSERVICE'].methods_by_name['GetMonthlySales']._serialized_options = b'\322\301\030\r\n\013order_sales'
   _globals['_QUERYSERVICE'].methods_by_name['GetDailyStatistics']._loaded_options = None
   _globals['_QUERYSERVICE'].methods_by_name['GetDailyStatistics']._serialized_options = b'\322\301\030\r\n\013order_sales'
-  _globals['_GETORDERREQUEST']._serialized_start=275
-  _globals['_GETORDERREQUEST']._serialized_end=493
-  _globals['_GETORDERRESPONSE']._serialized_start=495
-  _globals['_GETORDERRESPONSE']._serialized_end=592
-  _globals['_LISTCUSTOMERORDERSREQUEST']._serialized_start=595
-  _globals['_LISTCUSTOMERORDERSREQUEST']._serialized_end=871
-  _globals['_LISTCUSTOMERORDERSRESPONSE']._serialized_start=874
-  _globals['_LISTCUSTOMERORDERSRESPONSE']._serialized_end=1034
-  _globals['_GETMONTHLYSALESREQUEST']._serialized_start=1037
-  _globals['_GETMONTHLYSALESREQUEST']._serialized_end=1364
-  _globals['_MONTHLYSALES']._serialized_start=1367
-  _globals['_MONTHLYSALES']._serialized_end=1531
-  _globals['_GETMONTHLYSALESRESPONSE']._serialized_start=1534
-  _globals['_GETMONTHLYSALESRESPONSE']._serialized_end=1690
-  _globals['_GETDAILYSTATISTICSREQUEST']._serialized_start=1693
-  _globals['_GETDAILYSTATISTICSREQUEST']._serialized_end=1888
-  _globals['_PRODUCTCOUNT']._serialized_start=1890
-  _globals['_PRODUCTCOUNT']._serialized_end=1942
-  _globals['_DAILYSTATISTICS']._serialized_start=1945
-  _globals['_DAILYSTATISTICS']._serialized_end=2144
-  _globals['_GETDAILYSTATISTICSRESPONSE']._serialized_start=2146
-  _globals['_GETDAILYSTATISTICSRESPONSE']._serialized_end=2262
-  _globals['_ORDERFILTER']._serialized_start=2265
-  _globals['_ORDERFILTER']._serialized_end=2651
-  _globals['_SEARCHORDERSREQUEST']._serialized_start=2654
-  _globals['_SEARCHORDERSREQUEST']._serialized_end=2903
-  _globals['_SEARCHORDERSRESPONSE']._serialized_start=2906
-  _globals['_SEARCHORDERSRESPONSE']._serialized_end=3091
-  _globals['_QUERYSERVICE']._serialized_start=3094
-  _globals['_QUERYSERVICE']._serialized_end=3682
+  _globals['_GETORDERREQUEST']._serialized_start=302
+  _globals['_GETORDERREQUEST']._serialized_end=520
+  _globals['_GETORDERRESPONSE']._serialized_start=522
+  _globals['_GETORDERRESPONSE']._serialized_end=619
+  _globals['_LISTCUSTOMERORDERSREQUEST']._serialized_start=622
+  _globals['_LISTCUSTOMERORDERSREQUEST']._serialized_end=898
+  _globals['_LISTCUSTOMERORDERSRESPONSE']._serialized_start=901
+  _globals['_LISTCUSTOMERORDERSRESPONSE']._serialized_end=1061
+  _globals['_GETMONTHLYSALESREQUEST']._serialized_start=1064
+  _globals['_GETMONTHLYSALESREQUEST']._serialized_end=1391
+  _globals['_MONTHLYSALES']._serialized_start=1394
+  _globals['_MONTHLYSALES']._serialized_end=1558
+  _globals['_GETMONTHLYSALESRESPONSE']._serialized_start=1561
+  _globals['_GETMONTHLYSALESRESPONSE']._serialized_end=1717
+  _globals['_GETDAILYSTATISTICSREQUEST']._serialized_start=1720
+  _globals['_GETDAILYSTATISTICSREQUEST']._serialized_end=1915
+  _globals['_PRODUCTCOUNT']._serialized_start=1917
+  _globals['_PRODUCTCOUNT']._serialized_end=1969
+  _globals['_DAILYSTATISTICS']._serialized_start=1972
+  _globals['_DAILYSTATISTICS']._serialized_end=2171
+  _globals['_GETDAILYSTATISTICSRESPONSE']._serialized_start=2173
+  _globals['_GETDAILYSTATISTICSRESPONSE']._serialized_end=2289
+  _globals['_ORDERFILTER']._serialized_start=2292
+  _globals['_ORDERFILTER']._serialized_end=2678
+  _globals['_SEARCHORDERSREQUEST']._serialized_start=2681
+  _globals['_SEARCHORDERSREQUEST']._serialized_end=2930
+  _globals['_SEARCHORDERSRESPONSE']._serialized_start=2933
+  _globals['_SEARCHORDERSRESPONSE']._serialized_end=3118
+  _globals['_GETORDERHISTORYREQUEST']._serialized_start=3121
+  _globals['_GETORDERHISTORYREQUEST']._serialized_end=3511
+  _globals['_ORDEREVENT']._serialized_start=3514
+  _globals['_ORDEREVENT']._serialized_end=3736
+  _globals['_GETORDERHISTORYRESPONSE']._serialized_start=3739
+  _globals['_GETORDERHISTORYRESPONSE']._serialized_end=3932
+  _globals['_WATCHORDERREQUEST']._serialized_start=3935
+  _globals['_WATCHORDERREQUEST']._serialized_end=4187
+  _globals['_WATCHORDERRESPONSE']._serialized_start=4189
+  _globals['_WATCHORDERRESPONSE']._serialized_end=4288
+  _globals['_QUERYSERVICE']._serialized_start=4291
+  _globals['_QUERYSERVICE']._serialized_end=5088
 # @@protoc_insertion_point(module_scope)

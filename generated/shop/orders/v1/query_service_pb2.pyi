@@ -4,6 +4,7 @@ isort:skip_file
 What can be asked about orders."""
 
 from collections import abc as _abc
+from google.protobuf import any_pb2 as _any_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -603,3 +604,223 @@ class SearchOrdersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SearchOrdersResponse: _TypeAlias = SearchOrdersResponse  # noqa: Y015
+
+@_typing.final
+class GetOrderHistoryRequest(_message.Message):
+    """Asks what happened to an order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SKIP_FIELD_NUMBER: _builtins.int
+    READ_OPTIONS_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """The order, a UUID in small letters."""
+    version: _builtins.int
+    """Up to this version of the order, from 1."""
+    page_size: _builtins.int
+    """How many events on a page: 50 when left out, 1,000 at most (more is read as 1,000)."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first page. It belongs to the same order and
+    as_of: with others it is refused. Opaque.
+    """
+    skip: _builtins.int
+    """How many events to pass over before the page, 10,000 at most; counted after page_token."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """Up to this moment."""
+
+    @_builtins.property
+    def read_options(self) -> _reading_pb2.ReadOptions:
+        """A token is always met: the log has all that was ever acknowledged."""
+
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        skip: _builtins.int = ...,
+        read_options: _reading_pb2.ReadOptions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "read_options", b"read_options", "time", b"time", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "order_id", b"order_id", "page_size", b"page_size", "page_token", b"page_token", "read_options", b"read_options", "skip", b"skip", "time", b"time", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_as_of: _TypeAlias = _typing.Literal["version", "time"]  # noqa: Y015
+    _WhichOneofArgType_as_of: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_as_of) -> _WhichOneofReturnType_as_of | None: ...
+
+Global___GetOrderHistoryRequest: _TypeAlias = GetOrderHistoryRequest  # noqa: Y015
+
+@_typing.final
+class OrderEvent(_message.Message):
+    """Something that happened to an order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    CAUSATION_ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Which version of the order it made, from 1."""
+    summary: _builtins.str
+    """What happened, in words."""
+    actor: _builtins.str
+    """Who did it, as the caller of the command said; empty when nothing was said."""
+    correlation_id: _builtins.str
+    """The conversation that it belongs to."""
+    causation_id: _builtins.str
+    """The id of the message that led to it: the request id of its command."""
+    event_id: _builtins.str
+    """The id of the event."""
+    position: _builtins.int
+    """Its position in the log."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was recorded."""
+
+    @_builtins.property
+    def event(self) -> _any_pb2.Any:
+        """The event itself, in its newest revision."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        summary: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        correlation_id: _builtins.str = ...,
+        causation_id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        position: _builtins.int = ...,
+        event: _any_pb2.Any | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "causation_id", b"causation_id", "correlation_id", b"correlation_id", "event", b"event", "event_id", b"event_id", "position", b"position", "summary", b"summary", "time", b"time", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderEvent: _TypeAlias = OrderEvent  # noqa: Y015
+
+@_typing.final
+class GetOrderHistoryResponse(_message.Message):
+    """What happened to an order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
+    READ_INFO_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Hand this in as page_token for the next page; empty on the last page."""
+    total_size: _builtins.int
+    """How many events there are up to as_of, on all pages together."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderEvent]:
+        """A page of what happened, the oldest first."""
+
+    @_builtins.property
+    def order(self) -> _views_pb2.Order:
+        """The order after the last event up to as_of, on whatever page that is."""
+
+    @_builtins.property
+    def read_info(self) -> _reading_pb2.ReadInfo:
+        """Up to where the log was read; never stale."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___OrderEvent] | None = ...,
+        order: _views_pb2.Order | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_size: _builtins.int = ...,
+        read_info: _reading_pb2.ReadInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "read_info", b"read_info"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token", "order", b"order", "read_info", b"read_info", "total_size", b"total_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOrderHistoryResponse: _TypeAlias = GetOrderHistoryResponse  # noqa: Y015
+
+@_typing.final
+class WatchOrderRequest(_message.Message):
+    """Asks for an order and all its changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    READ_OPTIONS_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """The order, a UUID in small letters."""
+    resume_token: _builtins.str
+    """read_info.consistency_token of the last answer of an earlier call: then only changes after that one
+    are sent, and none of them is left out. Without it the order is sent as it is.
+    """
+    @_builtins.property
+    def read_options(self) -> _reading_pb2.ReadOptions:
+        """How fresh the first answer must be."""
+
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        resume_token: _builtins.str = ...,
+        read_options: _reading_pb2.ReadOptions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_options", b"read_options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "read_options", b"read_options", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchOrderRequest: _TypeAlias = WatchOrderRequest  # noqa: Y015
+
+@_typing.final
+class WatchOrderResponse(_message.Message):
+    """The order after a change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    READ_INFO_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> _views_pb2.Order:
+        """The order."""
+
+    @_builtins.property
+    def read_info(self) -> _reading_pb2.ReadInfo:
+        """How fresh this answer is."""
+
+    def __init__(
+        self,
+        *,
+        order: _views_pb2.Order | None = ...,
+        read_info: _reading_pb2.ReadInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "read_info", b"read_info"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order", "read_info", b"read_info"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchOrderResponse: _TypeAlias = WatchOrderResponse  # noqa: Y015

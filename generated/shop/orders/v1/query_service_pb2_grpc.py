@@ -50,6 +50,16 @@ class QueryServiceStub:
                 request_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.SearchOrdersRequest.SerializeToString,
                 response_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.SearchOrdersResponse.FromString,
                 _registered_method=True)
+        self.GetOrderHistory = channel.unary_unary(
+                '/shop.orders.v1.QueryService/GetOrderHistory',
+                request_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.GetOrderHistoryRequest.SerializeToString,
+                response_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.GetOrderHistoryResponse.FromString,
+                _registered_method=True)
+        self.WatchOrder = channel.unary_stream(
+                '/shop.orders.v1.QueryService/WatchOrder',
+                request_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.WatchOrderRequest.SerializeToString,
+                response_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.WatchOrderResponse.FromString,
+                _registered_method=True)
         self.GetMonthlySales = channel.unary_unary(
                 '/shop.orders.v1.QueryService/GetMonthlySales',
                 request_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.GetMonthlySalesRequest.SerializeToString,
@@ -90,6 +100,23 @@ class QueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOrderHistory(self, request, context):
+        """What happened to an order, when and by whom, and the order as it was then; read from the log
+        itself. NOT_FOUND when there is no such order, or was none then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchOrder(self, request, context):
+        """The order, and then the order again each time that it has changed, until the caller ends the call.
+        Changes that come close together may be sent as one; the last one is never left out. When the server
+        stops the call ends with UNAVAILABLE: resume it with resume_token, on any server.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetMonthlySales(self, request, context):
         """What was sold of each product in each month. An order counts in the month, in UTC, in which it
         was paid; one that was paid and then cancelled does not count at all.
@@ -124,6 +151,16 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.SearchOrders,
                     request_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.SearchOrdersRequest.FromString,
                     response_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.SearchOrdersResponse.SerializeToString,
+            ),
+            'GetOrderHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrderHistory,
+                    request_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.GetOrderHistoryRequest.FromString,
+                    response_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.GetOrderHistoryResponse.SerializeToString,
+            ),
+            'WatchOrder': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchOrder,
+                    request_deserializer=shop_dot_orders_dot_v1_dot_query__service__pb2.WatchOrderRequest.FromString,
+                    response_serializer=shop_dot_orders_dot_v1_dot_query__service__pb2.WatchOrderResponse.SerializeToString,
             ),
             'GetMonthlySales': grpc.unary_unary_rpc_method_handler(
                     servicer.GetMonthlySales,
@@ -218,6 +255,60 @@ class QueryService:
             '/shop.orders.v1.QueryService/SearchOrders',
             shop_dot_orders_dot_v1_dot_query__service__pb2.SearchOrdersRequest.SerializeToString,
             shop_dot_orders_dot_v1_dot_query__service__pb2.SearchOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrderHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shop.orders.v1.QueryService/GetOrderHistory',
+            shop_dot_orders_dot_v1_dot_query__service__pb2.GetOrderHistoryRequest.SerializeToString,
+            shop_dot_orders_dot_v1_dot_query__service__pb2.GetOrderHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/shop.orders.v1.QueryService/WatchOrder',
+            shop_dot_orders_dot_v1_dot_query__service__pb2.WatchOrderRequest.SerializeToString,
+            shop_dot_orders_dot_v1_dot_query__service__pb2.WatchOrderResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,15 @@ class QueryServiceStub:
     difference. A word of three characters or more is found inside of words as well, a shorter one at
     their beginning. No character has a meaning of its own.
     """
+    GetOrderHistory: _grpc.UnaryUnaryMultiCallable[_query_service_pb2.GetOrderHistoryRequest, _query_service_pb2.GetOrderHistoryResponse]
+    """What happened to an order, when and by whom, and the order as it was then; read from the log
+    itself. NOT_FOUND when there is no such order, or was none then.
+    """
+    WatchOrder: _grpc.UnaryStreamMultiCallable[_query_service_pb2.WatchOrderRequest, _query_service_pb2.WatchOrderResponse]
+    """The order, and then the order again each time that it has changed, until the caller ends the call.
+    Changes that come close together may be sent as one; the last one is never left out. When the server
+    stops the call ends with UNAVAILABLE: resume it with resume_token, on any server.
+    """
     GetMonthlySales: _grpc.UnaryUnaryMultiCallable[_query_service_pb2.GetMonthlySalesRequest, _query_service_pb2.GetMonthlySalesResponse]
     """What was sold of each product in each month. An order counts in the month, in UTC, in which it
     was paid; one that was paid and then cancelled does not count at all.
@@ -67,6 +76,15 @@ class QueryServiceAsyncStub(QueryServiceStub):
     products' ids, the recipient and the address. Small and capital letters and accents make no
     difference. A word of three characters or more is found inside of words as well, a shorter one at
     their beginning. No character has a meaning of its own.
+    """
+    GetOrderHistory: _aio.UnaryUnaryMultiCallable[_query_service_pb2.GetOrderHistoryRequest, _query_service_pb2.GetOrderHistoryResponse]  # type: ignore[assignment]
+    """What happened to an order, when and by whom, and the order as it was then; read from the log
+    itself. NOT_FOUND when there is no such order, or was none then.
+    """
+    WatchOrder: _aio.UnaryStreamMultiCallable[_query_service_pb2.WatchOrderRequest, _query_service_pb2.WatchOrderResponse]  # type: ignore[assignment]
+    """The order, and then the order again each time that it has changed, until the caller ends the call.
+    Changes that come close together may be sent as one; the last one is never left out. When the server
+    stops the call ends with UNAVAILABLE: resume it with resume_token, on any server.
     """
     GetMonthlySales: _aio.UnaryUnaryMultiCallable[_query_service_pb2.GetMonthlySalesRequest, _query_service_pb2.GetMonthlySalesResponse]  # type: ignore[assignment]
     """What was sold of each product in each month. An order counts in the month, in UTC, in which it
@@ -107,6 +125,27 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         products' ids, the recipient and the address. Small and capital letters and accents make no
         difference. A word of three characters or more is found inside of words as well, a shorter one at
         their beginning. No character has a meaning of its own.
+        """
+
+    @_abc_1.abstractmethod
+    def GetOrderHistory(
+        self,
+        request: _query_service_pb2.GetOrderHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_service_pb2.GetOrderHistoryResponse, _abc.Awaitable[_query_service_pb2.GetOrderHistoryResponse]]:
+        """What happened to an order, when and by whom, and the order as it was then; read from the log
+        itself. NOT_FOUND when there is no such order, or was none then.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchOrder(
+        self,
+        request: _query_service_pb2.WatchOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_query_service_pb2.WatchOrderResponse], _abc.AsyncIterator[_query_service_pb2.WatchOrderResponse]]:
+        """The order, and then the order again each time that it has changed, until the caller ends the call.
+        Changes that come close together may be sent as one; the last one is never left out. When the server
+        stops the call ends with UNAVAILABLE: resume it with resume_token, on any server.
         """
 
     @_abc_1.abstractmethod

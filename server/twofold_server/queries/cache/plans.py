@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from msgspec import Struct
 
 from twofold_server.messages.contract import ContextContract, QueryContract
-from twofold_server.modelling import Context
+from twofold_server.modelling import CoalescedQuery, Context, Query
 from twofold_server.queries.cache.entries import row_key
 
 
@@ -37,7 +37,7 @@ def find_plans(contexts: Iterable[tuple[Context, ContextContract]]) -> Mapping[t
         query.request: _plan(contract.queries[query.request.DESCRIPTOR.full_name], query.cached_by, context)
         for context, contract in contexts
         for query in context.queries
-        if query.cached_by is not None
+        if isinstance(query, Query | CoalescedQuery) and query.cached_by is not None
     }
 
 

@@ -1,0 +1,84 @@
+"""One stream of the log, over gRPC from the command server's EventService."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import grpc
+
+from twofold.v1.event_service_pb2 import ReadStreamRequest
+from twofold.v1.event_service_pb2_grpc import EventServiceStub
+from twofold_server.errors import Unavailable
+from twofold_server.event_store.envelope import from_proto
+from twofold_server.event_store.events import RecordedEvent
+
+LOG_ID = "twofold-log-id"
+"""Initial metadata of an EventService call: the id of the log."""
+ANSWER_SECONDS = 10.0
+"""How long a stream may take to come, unless the caller has less time."""
+
+_OPTIONS = [
+    # By default gRPC waits up to two minutes before it tries a server again that was away.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_receive_message_length", -1),
+]
+
+
+class Stream(NamedTuple):
+    """All events of one aggregate."""
+
+    log_id: str
+    """The log that has them."""
+    events: list[RecordedEvent]
+    """The oldest first; none where there is no such stream."""
+
+
+class StreamLog:
+    """Reads streams through a channel to the command server."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = EventServiceStub(channel)
+
+    async def read(self, stream_name: str, seconds: float | None) -> Stream:
+        """All events of a stream; raises Unavailable where the command server does not send them in time."""
+        wait = ANSWER_SECONDS if seconds is None else max(0.0, min(seconds, ANSWER_SECONDS))
+        call = self._stub.ReadStream(ReadStreamRequest(stream_name=stream_name), timeout=wait)
+        try:
+            return await _read(call)
+        except grpc.aio.AioRpcError as error:
+            raise _away(error.details() or error.code().name) from error
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+
+
+async def _read(call: Any) -> Stream:
+    log_id = str((await call.initial_metadata()).get(LOG_ID) or "")
+    events: list[RecordedEvent] = []
+    try:
+        async for answer in call:
+            events += map(from_proto, answer.events)
+    except grpc.aio.AioRpcError as error:
+        if error.code() != grpc.StatusCode.NOT_FOUND:
+            raise
+    if not log_id:
+        raise _away(f"it does not state its log id in metadata {LOG_ID}")
+    return Stream(log_id, events)
+
+
+def _away(why: str) -> Unavailable:
+    return Unavailable(
+        f"the command server, which keeps the log, does not answer: {why}; retry shortly",
+        reason="EVENT_LOG_UNAVAILABLE",
+    )
+
+
+@asynccontextmanager
+async def open_stream_log(address: str) -> AsyncIterator[StreamLog]:
+    """The log of the command server at host:port, which need not be there yet."""
+    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
+        yield StreamLog(channel)
