@@ -90,6 +90,8 @@ class Settings(BaseSettings):
     request_id_days: float = Field(default=7, gt=0)
     """Days for which the answer to a request id is kept, so that a retry is told apart from a new command."""
 
+    projections: Annotated[tuple[str, ...], NoDecode] = ()
+    """The projections that this projector works on, separated by commas. Default: all."""
     projection_sync: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
     """When projections are brought up to date, as JSON, for example {"orders": "immediate"}; also
     `batched(500, 0.2)`, `scheduled(60)` and, where none is named, `eventual`."""
@@ -112,7 +114,7 @@ class Settings(BaseSettings):
     cache_entries: int = Field(default=10_000, ge=1)
     """Answers that a query server keeps in the process, of 16 KB at most."""
 
-    @field_validator("contexts", mode="before")
+    @field_validator("contexts", "projections", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):

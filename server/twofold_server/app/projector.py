@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from twofold_server.app.parts import proto_packages, reporting, server_config, until
 from twofold_server.broker import nats_client
 from twofold_server.contexts import discover
 from twofold_server.database import open_database
+from twofold_server.database.turns import open_turns
+from twofold_server.errors import StartupError
 from twofold_server.locking import lock_data_dir
 from twofold_server.messages.events import EventCodec
+from twofold_server.modelling import Projection
 from twofold_server.projections.event_log import open_event_log
 from twofold_server.projections.jetstream import JetStreamHints
 from twofold_server.projections.notices import ProgressNotices
@@ -37,6 +41,7 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
     contracts = [contract for _, contract in contexts]
     projections = [projection for context, _ in contexts for projection in context.projections]
     sync = strategies(settings.projection_sync, [projection.name for projection in projections])
+    projections = _wanted(settings, projections)
     async with AsyncExitStack() as stack:
         if settings.read_database_url.startswith("sqlite"):  # on PostgreSQL others may stand by
             stack.enter_context(lock_data_dir(settings.data_dir, "projector"))
@@ -58,6 +63,7 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
             notices=notices,
             patience=_patience(settings),
             strategies=sync,
+            turns=await stack.enter_async_context(open_turns(settings.read_database_url)),
         )
         proofs = Proofs(
             database=database,
@@ -90,6 +96,16 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
         health.report(projection_service.SERVICE, True)
         await stack.enter_async_context(reporting(health, [HEALTH_NAME], lambda: work.trouble))
         await until(stop, "projector", address, work.run())
+
+
+def _wanted(settings: Settings, projections: Sequence[Projection]) -> list[Projection]:
+    there_are = [projection.name for projection in projections]
+    for name in settings.projections:
+        if name not in there_are:
+            raise StartupError(
+                f"TWOFOLD_PROJECTIONS names the projection {name}; there are {', '.join(sorted(there_are))}"
+            )
+    return [each for each in projections if not settings.projections or each.name in settings.projections]
 
 
 def _patience(settings: Settings) -> Patience:

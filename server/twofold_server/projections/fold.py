@@ -104,6 +104,10 @@ class Fold:
             partial(self._begin, log_id=log_id)
         )
 
+    def let_go(self) -> None:
+        """Write no more until the next ``take_over``."""
+        self._checkpoint = None
+
     def _begin(self, connection: Connection, log_id: str) -> tuple[Checkpoint, Attempts | None, int]:
         mine = take_over(connection, self._projection, log_id, self._build)
         scope = Scope(self.name, mine.build)

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from twofold_server.database.turns import Turns
 from twofold_server.errors import StartupError, Unavailable
 from twofold_server.event_store.events import RecordedEvent
+from twofold_server.projections.checkpoints import TakenOver
 from twofold_server.projections.fold import Fold
 from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.parking import ParkingFold, Patience
@@ -54,8 +56,10 @@ class ProjectionLoop:
         pace: Pace,
         patience: Patience,
         read_size: int,
+        turns: Turns | None = None,
     ) -> None:
-        """``read_size`` is the number of events that one call to the log asks for."""
+        """``read_size`` is the number of events that one call to the log asks for. Without ``turns`` this is
+        the only one that works on the projection, and ends when it is not."""
         self._fold = fold
         self._parking = ParkingFold(fold, patience)
         self._redelivery = Redelivery(fold=fold, log=log)
@@ -64,6 +68,8 @@ class ProjectionLoop:
         self._notices = notices
         self._pace = pace
         self._read_size = read_size
+        self._turns = turns
+        self._stands_by = False
         self._logger = structlog.get_logger().bind(projection=fold.name)
         self._head = 0
         self._failures = 0
@@ -87,8 +93,18 @@ class ProjectionLoop:
         return self._head
 
     @property
+    def stands_by(self) -> bool:
+        """Whether another projector works on the projection, and this one takes over when that ends."""
+        return self._stands_by
+
+    @property
     def trouble(self) -> str:
-        """Why the projection is not being kept up to date, in plain words; empty while it is."""
+        """Why the projection is not being kept up to date, in plain words; empty while it is.
+
+        Nothing is wrong with one that stands by.
+        """
+        if self._stands_by and self._turns is not None:
+            return self._turns.trouble and f"it stands by for {self._fold.name}: {self._turns.trouble}"
         if not self._fold.is_mine:
             return f"projection {self._fold.name} has not started: {self._why}"
         if self._contradiction:
@@ -100,7 +116,33 @@ class ProjectionLoop:
         return f"{at}; no progress for {quiet:.0f} s: {self._parking.trouble or self._why}"
 
     async def run(self) -> None:
-        """Raises StartupError where the projection cannot or must not go on, TakenOver included."""
+        """Raises StartupError where the projection cannot or must not go on.
+
+        TakenOver is among these where there are no turns; where there are, it stands by again.
+        """
+        if self._turns is None:
+            await self._work()
+            return
+        while True:
+            standing_by = asyncio.create_task(self._stand_by())
+            try:
+                async with self._turns.turn(self._fold.name):
+                    standing_by.cancel()
+                    self._stands_by = False
+                    await self._work()
+            except TakenOver as error:
+                self._logger.warning("projection taken over by another projector", why=str(error))
+                await asyncio.sleep(self._pace.retry)
+            finally:
+                standing_by.cancel()
+
+    async def _stand_by(self) -> None:
+        await asyncio.sleep(self._pace.silence)
+        self._stands_by = True
+        self._logger.info("standing by for projection")
+
+    async def _work(self) -> None:
+        self._sure_at = time.monotonic()
         try:
             while True:
                 try:
@@ -112,6 +154,7 @@ class ProjectionLoop:
         finally:
             await self._parking.close()
             await self._hints.close()
+            self._fold.let_go()
 
     async def _go_on(self) -> None:
         if not self._fold.is_mine:

@@ -10,6 +10,7 @@ from functools import partial
 import structlog
 
 from twofold_server.database import Database
+from twofold_server.database.turns import Turns
 from twofold_server.errors import StartupError, Unavailable
 from twofold_server.messages.events import EventCodec
 from twofold_server.modelling import Projection
@@ -45,11 +46,13 @@ class Projector:
         pace: Pace | None = None,
         patience: Patience | None = None,
         strategies: Mapping[str, Strategy] | None = None,
+        turns: Turns | None = None,
         read_size: int = 10_000,
     ) -> None:
         """``hints`` makes one source for each projection; without a strategy one is eventual.
 
-        Raises StartupError for a wrong projection.
+        With ``turns`` other projectors may stand by, or this one does. Raises StartupError for a wrong
+        projection.
         """
         _check_names(projections)
         self._database = database
@@ -66,6 +69,7 @@ class Projector:
                 pace=(pace or Pace()).allowing(self._strategies[projection.name].delay),
                 patience=patience or Patience(),
                 read_size=read_size,
+                turns=turns,
             )
             for projection in projections
         }
@@ -126,8 +130,8 @@ class Projector:
     async def run(self) -> None:
         """Until cancelled; a batch under way is finished first.
 
-        Raises StartupError where it cannot go on: a newer schema, another log, or (TakenOver) a newer
-        projector.
+        Raises StartupError where it cannot go on: a newer schema, another log, or, without turns, a newer
+        projector (TakenOver).
         """
         await self._prepare()
         try:
@@ -152,6 +156,8 @@ class Projector:
 
 
 def _state(loop: ProjectionLoop, *, behind: bool) -> State:
+    if loop.stands_by:
+        return State.STANDBY
     if loop.trouble:
         return State.HELD_UP
     return State.CATCHING_UP if behind else State.LEVEL

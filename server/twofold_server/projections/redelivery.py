@@ -51,10 +51,10 @@ class Redelivery:
         self._one_at_a_time = asyncio.Lock()
         self._logger = structlog.get_logger().bind(projection=fold.name)
 
-    @property
-    def scope(self) -> Scope:
-        """Whose letters these are."""
-        return self._fold.scope
+    async def scope(self) -> Scope:
+        """Whose letters these are; where another projector writes, those of the build that queries read."""
+        found = None if self._fold.is_mine else await self._fold.find()
+        return self._fold.scope if found is None else Scope(found.projection, found.build)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Read from the store of the letters."""
@@ -62,11 +62,11 @@ class Redelivery:
 
     async def count(self, stream_name: str = "") -> int:
         """How many events of the projection, or of one key, are not in its rows."""
-        return await self._fold.read(partial(waiting, scope=self._fold.scope, stream_name=stream_name))
+        return await self._fold.read(partial(waiting, scope=await self.scope(), stream_name=stream_name))
 
     async def letters(self) -> list[DeadLetter]:
         """The parked keys of the projection."""
-        return await self._fold.read(partial(dead_letters, scope=self._fold.scope))
+        return await self._fold.read(partial(dead_letters, scope=await self.scope()))
 
     async def retry(self, stream_name: str) -> Outcome:
         """Apply a key's events in order, until one fails again.

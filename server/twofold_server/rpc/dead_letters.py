@@ -32,7 +32,7 @@ class DeadLetterOperations:
         place = page_of(request)
         size = request.page_size or PAGE_SIZE
         after = (int(place.after[0]), place.after[1]) if place.after else (0, "")
-        scopes = [each.scope for each in wanted]
+        scopes = [await each.scope() for each in wanted]
         found, total = await wanted[0].read(
             partial(page, scopes=scopes, stream_name=request.key, after=after, size=size)
         )
