@@ -30,6 +30,7 @@ class System:
         )
         self._folder = folder
         self._roles = {role.name: role for role in roles(self.settings)}
+        self._started: dict[str, Process] = {}
         self._stack = ExitStack()
 
     @contextmanager
@@ -43,7 +44,13 @@ class System:
 
     def start(self, *names: str) -> tuple[Process, ...]:
         """Run roles until the system's own block ends."""
-        return tuple(self._stack.enter_context(self.role(name)) for name in names)
+        for name in names:
+            self._started[name] = self._stack.enter_context(self.role(name))
+        return tuple(self.process(name) for name in names)
+
+    def process(self, name: str) -> Process:
+        """The process of a role that was started."""
+        return self._started[name]
 
     def __enter__(self) -> Self:
         return self

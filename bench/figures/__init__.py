@@ -17,8 +17,12 @@ from bench.figures import (
     memory,
     peers,
     postgres,
+    reads,
+    rebuild,
     sales,
+    searches,
     sequential,
+    undisturbed,
     visible,
 )
 from bench.report import Line
@@ -39,6 +43,10 @@ FIGURES: dict[str, Measure] = {
     "catch_up": catch_up.measure,
     "lists": lists.measure,
     "sales": sales.measure,
+    "searches": searches.measure,
+    "reads": reads.measure,
+    "rebuild": rebuild.measure,
+    "undisturbed": undisturbed.measure,
     "crud": crud.measure,
     "peers": peers.measure,
 }

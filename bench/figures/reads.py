@@ -1,0 +1,78 @@
+"""GetOrder with the read models on SQLite and on PostgreSQL, without and with a cache, beside an empty echo.
+
+128 calls in flight, for any of 10,000 orders. The cache is that of the process; it knows all of them after
+a moment. The PostgreSQL comes out of a wheel; what it uses itself is not in the CPU of the query server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+
+from bench import postgres
+from bench.filling import fill
+from bench.load import Call, Sample, cpu, rates, sample, warm
+from bench.orders import echo_call, get_order
+from bench.report import Line, at_least, ratio
+from bench.run import Run
+from bench.system import System, echo
+from bench.turns import in_turns
+from bench.watching import wait_until_projected
+
+Database = Callable[[Run], AbstractContextManager[dict[str, str]]]
+"""Settings of a system whose read models are there."""
+ORDERS = 10_000
+IN_FLIGHT = 128
+
+
+def measure(run: Run) -> Sequence[Line]:
+    """The rates, and their ratios to the echo."""
+    with ExitStack() as stack:
+        calls = {
+            "echo": echo_call(*stack.enter_context(echo(run.new_folder()))),
+            **{
+                f"{name}, {cached}": stack.enter_context(_get_order(run, database, cache=cache))
+                for name, database in (("SQLite", _sqlite), ("PostgreSQL", _postgres))
+                for cached, cache in (("no cache", "off"), ("cache", "memory"))
+            },
+        }
+        warm(*calls.values())
+        samples = in_turns(
+            run,
+            {
+                name: partial(sample, call, in_flight=IN_FLIGHT, seconds=run.seconds)
+                for name, call in calls.items()
+            },
+        )
+    return list(_lines(samples))
+
+
+@contextmanager
+def _get_order(run: Run, database: Database, *, cache: str) -> Iterator[Call]:
+    with database(run) as settings, System(run.new_folder(), cache=cache, **settings) as system:
+        fill(system.settings.event_database_url, ORDERS)
+        *_, server = system.start("nats", "command-server", "projector", "query-server")
+        wait_until_projected(system, ORDERS)
+        yield get_order(server, system, ORDERS)
+
+
+@contextmanager
+def _sqlite(_: Run) -> Iterator[dict[str, str]]:
+    yield {}
+
+
+@contextmanager
+def _postgres(run: Run) -> Iterator[dict[str, str]]:
+    with postgres.database(run.new_folder()) as url:
+        yield {"read_database_url": url}
+
+
+def _lines(samples: dict[str, list[Sample]]) -> Iterator[Line]:
+    for name, found in samples.items():
+        yield Line(what=name, rounds=rates(found), unit="/s", cpu=cpu(found))
+    empty = samples.pop("echo")
+    for name, found in samples.items():
+        goal = at_least(0.75 if name.endswith("no cache") else 0.9)
+        yield ratio(f"{name} ÷ echo", rates(found), rates(empty), goal)
+        yield ratio("… by CPU time", cpu(empty), cpu(found))
