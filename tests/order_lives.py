@@ -38,10 +38,12 @@ class Lives:
     history: History = field(default_factory=History)
     lives: dict[str, Life] = field(default_factory=dict)
 
-    def grow(self, count: int, *, seed: int, hours: int = 30, products: str = "abcde") -> None:
+    def grow(
+        self, count: int, *, seed: int, hours: int = 30, products: str = "abcde", start: int = START
+    ) -> None:
         """So many random events, on average ``hours`` / 2 apart."""
         dice = random.Random(seed)
-        now = START
+        now = start
         for _ in range(count):
             now += dice.randrange(hours * HOUR + 1)
             unshipped = [key for key, life in self.lives.items() if not (life.shipped or life.cancelled)]

@@ -6,13 +6,17 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from twofold_server.errors import StartupError
 
 _PREFIX = "TWOFOLD_"
-_EXAMPLES = {"max_projection_lag": '{"orders": 50000}', "projection_sync": '{"orders": "immediate"}'}
+_EXAMPLES = {
+    "max_projection_lag": '{"orders": 50000}',
+    "projection_sync": '{"orders": "immediate"}',
+    "retention": '{"order_sales": 730}',
+}
 
 
 def _sqlite(file: str) -> Any:
@@ -95,6 +99,9 @@ class Settings(BaseSettings):
     projection_sync: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
     """When projections are brought up to date, as JSON, for example {"orders": "immediate"}; also
     `batched(500, 0.2)`, `scheduled(60)` and, where none is named, `eventual`."""
+    retention: Annotated[dict[str, NonNegativeFloat], NoDecode] = Field(default_factory=dict)
+    """Days for which read models keep rows that may go, as JSON, for example {"order_sales": 730}; 0 is for
+    ever. Where none is named, what the read model itself declares."""
     projection_attempts: int = Field(default=5, ge=1, le=100)
     """How often a projection tries an event whose handler fails, before it parks the event's key."""
     projection_retry_seconds: float = Field(default=0.1, ge=0, le=60)
@@ -121,7 +128,7 @@ class Settings(BaseSettings):
             return value
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
-    @field_validator("max_projection_lag", "projection_sync", mode="before")
+    @field_validator("max_projection_lag", "projection_sync", "retention", mode="before")
     @classmethod
     def _parse(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 
 from google.type.date_pb2 import Date
 
 from twofold_server.modelling import InvalidRequest
 
 FIRST_MONTH, LAST_MONTH = 1, 9999_12
+FIRST_DAY = 1_01_01
 
 
 def month_number(name: str, month: Date) -> int:
@@ -29,6 +30,12 @@ def day_of(name: str, day: Date) -> date:
 def day_number(day: date) -> int:
     """The number of a day."""
     return day.year * 10_000 + day.month * 100 + day.day
+
+
+def start_of_day(number: int) -> int:
+    """When a day begins, in microseconds since 1970 UTC."""
+    day = datetime(number // 10_000, number // 100 % 100, number % 100, tzinfo=UTC)
+    return (day - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def month_shown(number: int) -> Date:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,7 +19,7 @@ from shop_contexts.orders.sales_tables import (
     SalesMonthRow,
     UnshippedOrderRow,
 )
-from twofold_server.modelling import Event, Projection, Rows, stream_by
+from twofold_server.modelling import Event, Projection, Retention, Rows, stream_by
 
 Places = Iterable[tuple[type[Any], Hashable]]
 
@@ -49,6 +50,15 @@ def _sums(at: Timestamp, currency: str, products: Iterable[str]) -> Places:
         yield DailyProductRow, (day, product_id)
 
 
+def _month(at: datetime) -> int:
+    return at.year * 100 + at.month
+
+
+def _first_day(at: datetime) -> int:
+    """Days go by whole months, so that months and days always tell of the same."""
+    return _month(at) * 100 + 1
+
+
 order_sales_projection = Projection(
     name="order_sales",
     tables=[
@@ -62,5 +72,15 @@ order_sales_projection = Projection(
     handlers=sales.handlers,
     prefetch={UnshippedOrderRow: lambda event: event.data.order_id},
     prefetch_related=_related,
+    retention=Retention(
+        keep=timedelta(days=2 * 366),
+        tables={
+            DailyOrdersRow: ("day", _first_day),  # first: the rules look at it to know what is still told
+            MonthlySalesRow: ("month", _month),
+            SalesMonthRow: ("month", _month),
+            DailyAmountRow: ("day", _first_day),
+            DailyProductRow: ("day", _first_day),
+        },
+    ),
     stream_of={UnshippedOrderRow: stream_by("order", "order_id")},
 )

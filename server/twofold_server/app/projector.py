@@ -21,6 +21,7 @@ from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.parking import Patience
 from twofold_server.projections.projector import HEALTH_NAME, Projector
 from twofold_server.projections.proof.proofs import Proofs
+from twofold_server.projections.retention import with_retention
 from twofold_server.projections.strategies import strategies
 from twofold_server.publishing.headers import recorded_event, source_of
 from twofold_server.publishing.stream import STREAM
@@ -39,7 +40,9 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
     """Fold events into the read models."""
     contexts = discover(settings.contexts)
     contracts = [contract for _, contract in contexts]
-    projections = [projection for context, _ in contexts for projection in context.projections]
+    projections = with_retention(
+        [projection for context, _ in contexts for projection in context.projections], settings.retention
+    )
     sync = strategies(settings.projection_sync, [projection.name for projection in projections])
     projections = _wanted(settings, projections)
     async with AsyncExitStack() as stack:

@@ -6,6 +6,7 @@ from twofold_server.modelling.decider import Decider, Given
 from twofold_server.modelling.paging import Page, page_of
 from twofold_server.modelling.projection import Event, EventMetadata, Projection, Rows, stream_by
 from twofold_server.modelling.query import AnyQuery, CoalescedQuery, HistoryQuery, Query, WatchQuery
+from twofold_server.modelling.retention import Retention
 from twofold_server.modelling.rule import Rule
 from twofold_server.modelling.upcaster import Upcaster
 
@@ -24,6 +25,7 @@ __all__ = [
     "Projection",
     "Query",
     "Rejected",
+    "Retention",
     "Rows",
     "Rule",
     "Upcaster",

@@ -10,6 +10,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from google.protobuf.message import Message
 from msgspec import Struct
 
+from twofold_server.modelling.retention import Retention
+
 E = TypeVar("E", bound=Message)
 R = TypeVar("R")
 
@@ -98,6 +100,8 @@ class Projection:
     ``row -> stream name``, out of the columns of the primary key alone (see ``stream_by``). Such rows are
     verified and explained by their streams; rows of all other tables, counters for instance, only by a fold
     of the whole log."""
+    retention: Retention | None = None
+    """Which of its rows go when they are old; None keeps all for ever."""
     prepare: Callable[[Any, NameOf], None] | None = None
     """``(connection, name_of)``: makes what the tables cannot declare, such as triggers or a table for full
     text, right after the tables of a build were made. What it makes needs the names that ``name_of`` gives:

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 from twofold_server.database import Database
 from twofold_server.event_store.events import RecordedEvent
@@ -89,6 +89,11 @@ class Fold:
     def parked(self) -> int:
         """How many keys are parked."""
         return self._parked
+
+    def table(self, table: type[Any]) -> Table:
+        """The table that rows of a class are written to."""
+        found: Table = (self._tables or {}).get(table, table.__table__)
+        return found
 
     def handles(self, event: RecordedEvent) -> bool:
         """Whether an event matters to this projection."""

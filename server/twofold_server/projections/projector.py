@@ -21,6 +21,7 @@ from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.pacing import paced
 from twofold_server.projections.parking import Patience
 from twofold_server.projections.redelivery import Redelivery
+from twofold_server.projections.retention import Sweeper
 from twofold_server.projections.schema import prepare
 from twofold_server.projections.sources import Hints, StreamLog
 from twofold_server.projections.status import BuildState, BuildStatus, ProjectionStatus, State
@@ -73,6 +74,12 @@ class Projector:
             )
             for projection in projections
         }
+
+        self._sweepers = [
+            Sweeper(self.fold_of(projection.name), projection.retention)
+            for projection in projections
+            if projection.retention is not None
+        ]
 
     @property
     def trouble(self) -> str:
@@ -138,6 +145,8 @@ class Projector:
             async with asyncio.TaskGroup() as group:
                 for loop in self._loops.values():
                     group.create_task(loop.run())
+                for sweeper in self._sweepers:
+                    group.create_task(sweeper.run())
         except* StartupError as errors:
             raise _first(errors) from None
 

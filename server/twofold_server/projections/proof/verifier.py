@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 
 from twofold_server.database import Database
@@ -168,11 +169,20 @@ class Verifier:
         return found
 
     async def _findings(self, part: Part, truth: Truth, tally: Tally, mend: bool) -> list[Finding]:
+        self._leave_out_what_went(part)
         if part.differences and mend:
             await self._repair.mend(truth, part.shape, list(part.differences))
         found: list[Finding] = [replace(each, repaired=mend) for each in part.differences.values()]
         tally.add(part, repaired=mend)
         return [*found, tally.progress()]
+
+    def _leave_out_what_went(self, part: Part) -> None:
+        """A row that is old enough to be deleted is not judged: some of what belongs to it may be gone."""
+        retention, now = self._projection.retention, datetime.now(UTC)
+        if retention is not None:
+            for key in list(part.differences):
+                if retention.is_expired(part.shape.table, part.shape.only_key(key), now):
+                    del part.differences[key]
 
     async def _some_rows(self, count: int) -> dict[str, set[Place]]:
         known: dict[str, set[Place]] = defaultdict(set)
