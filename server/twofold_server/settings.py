@@ -120,6 +120,8 @@ class Settings(BaseSettings):
     """Seconds after which an answer is read anew in any case."""
     cache_entries: int = Field(default=10_000, ge=1)
     """Answers that a query server keeps in the process, of 16 KB at most."""
+    verify_rows_per_second: float = Field(default=1, ge=0, le=1000)
+    """Rows that a projector compares with the log in the background; 0 is none."""
 
     @field_validator("contexts", "projections", mode="before")
     @classmethod

@@ -21,7 +21,9 @@ from twofold_server.projections.checkpoints import TakenOver
 from twofold_server.projections.proof import checking
 from twofold_server.projections.proof.differences import Difference, FieldDifference, Kind
 from twofold_server.projections.proof.findings import Progress, Summary
+from twofold_server.projections.proof.patrol import Patrol
 from twofold_server.projections.schema import prepare
+from twofold_server.projections.status import ProjectionStatus, State
 
 
 @pytest.fixture
@@ -300,3 +302,58 @@ async def test_rows_are_mended_while_events_are_applied(model: ReadModel) -> Non
     done.set()
     await projecting
     assert await is_the_fold(model)
+
+
+# --- in the background ----------------------------------------------------------------------------------
+
+
+async def test_what_is_wrong_is_noticed_in_the_background_and_what_was_mended_is_right_again(
+    model: ReadModel,
+) -> None:
+    patrol = Patrol({"orders": model.verifier}, rows_per_second=1)
+    order_id = some_order(model)
+    await model.edit(update(OrderRow).where(OrderRow.order_id == order_id).values(customer_id="eve"))
+    await until_told(patrol)
+    assert patrol.trouble == (
+        f"not what the log makes of it: orders {order_id}: customer_id is eve, not ada; "
+        "see `twofold projections verify orders`"
+    )
+    (status,) = await patrol.noted(level)
+    assert status.trouble == patrol.trouble
+    await model.verify(mend=True)
+    await patrol.look("orders", 1)
+    assert patrol.trouble == ""
+    assert await patrol.noted(level) == await level()
+
+
+async def test_rows_that_are_missing_or_too_much_are_noticed_in_the_background(model: ReadModel) -> None:
+    patrol = Patrol({"orders": model.verifier}, rows_per_second=1)
+    strange = {
+        "order_id": "x",
+        "customer_id": "eve",
+        "status": 1,
+        "created_at": 1,
+        "position": 1,
+        "view": b"",
+    }
+    await model.edit(insert(OrderRow).values(strange))
+    await until_told(patrol)
+    assert "orders x should not be there" in patrol.trouble
+    await model.edit(delete(OrderRow).where(OrderRow.order_id == "x"))
+    await patrol.look("orders", 1)
+    assert patrol.trouble == ""
+    await model.edit(delete(OrderRow))
+    await until_told(patrol)
+    assert "is missing" in patrol.trouble
+
+
+async def until_told(patrol: Patrol) -> None:
+    for _ in range(300):  # more steps than there are rows
+        await patrol.look("orders", 1)
+        if patrol.trouble:
+            return
+    raise AssertionError("every row was looked at, and nothing was noticed")
+
+
+async def level() -> list[ProjectionStatus]:
+    return [ProjectionStatus(name="orders", version=1, state=State.LEVEL)]

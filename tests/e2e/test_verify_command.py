@@ -6,12 +6,22 @@ import asyncio
 import json
 import sqlite3
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
 
 from tests.e2e.conditions import until
 from tests.e2e.shop import Shop, a_payment, item, visiting
 from tests.e2e.systems import System
-from tests.e2e.test_projections_command import listed, said
+from tests.e2e.test_projections_command import said
+from twofold.v1 import projection_service_pb2 as pb
+from twofold.v1.projection_service_pb2_grpc import ProjectionServiceStub
+
+if TYPE_CHECKING:
+    from twofold.v1.projection_service_pb2_grpc import ProjectionServiceAsyncStub
+
+pytestmark = pytest.mark.timeout(300)
 
 
 def edit(system: System, statement: str, *values: object) -> None:
@@ -22,11 +32,14 @@ def edit(system: System, statement: str, *values: object) -> None:
 
 async def level(system: System, position: int) -> None:
     """Every read model has applied the log up to a position."""
+    async with grpc.aio.insecure_channel(system.projector_address) as channel:
+        projector: ProjectionServiceAsyncStub = ProjectionServiceStub(channel)
 
-    async def is_level() -> bool:
-        return all(each["position"] == str(position) for each in (await listed(system)).values())
+        async def is_level() -> bool:
+            answer = await projector.ListProjections(pb.ListProjectionsRequest())
+            return {each.position for each in answer.projections} == {position}
 
-    await until(is_level, "the read models are level")
+        await until(is_level, "the read models are level")
 
 
 async def verified(system: System, *arguments: str) -> tuple[int | None, list[Any]]:

@@ -77,6 +77,19 @@ async def reporting(
         yield
 
 
+@asynccontextmanager
+async def noticing(health: Health, name: str, trouble: Callable[[], str]) -> AsyncIterator[None]:
+    """Keep the health of one name in step with its trouble, which is none of the server's as a whole."""
+    async with running(_notice(health, name, trouble)):
+        yield
+
+
+async def _notice(health: Health, name: str, trouble: Callable[[], str]) -> None:
+    while True:
+        health.report(name, not trouble())
+        await asyncio.sleep(HEALTH_SECONDS)
+
+
 async def _report(health: Health, services: list[str], trouble: Callable[[], str]) -> None:
     log = structlog.get_logger().bind()
     told, since = "", time.monotonic()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
-from twofold_server.app.parts import proto_packages, reporting, server_config, until
+from twofold_server.app.parts import noticing, proto_packages, reporting, running, server_config, until
 from twofold_server.broker import nats_client
 from twofold_server.contexts import discover
 from twofold_server.database import open_database
@@ -20,6 +21,8 @@ from twofold_server.projections.jetstream import JetStreamHints
 from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.parking import Patience
 from twofold_server.projections.projector import HEALTH_NAME, Projector
+from twofold_server.projections.proof.patrol import HEALTH_NAME as PROOF_HEALTH_NAME
+from twofold_server.projections.proof.patrol import Patrol
 from twofold_server.projections.proof.proofs import Proofs
 from twofold_server.projections.retention import with_retention
 from twofold_server.projections.strategies import strategies
@@ -77,12 +80,13 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
             fold_of=work.fold_of,
             notices=notices,
         )
+        patrol = Patrol(proofs.verifiers, rows_per_second=settings.verify_rows_per_second)
         health = Health()
         config = server_config(settings, settings.projector_address)
         service = ProjectionService(
             requests=RequestReader(max_bytes=settings.max_message_bytes),
             parts=[
-                ProjectionOverview(work.status),
+                ProjectionOverview(partial(patrol.noted, work.status)),
                 DeadLetterOperations(work.redeliveries),
                 ProjectionProof(proofs),
             ],
@@ -98,6 +102,8 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
         # An operator is answered also, and above all, while the projector is in trouble.
         health.report(projection_service.SERVICE, True)
         await stack.enter_async_context(reporting(health, [HEALTH_NAME], lambda: work.trouble))
+        await stack.enter_async_context(running(patrol.run()))
+        await stack.enter_async_context(noticing(health, PROOF_HEALTH_NAME, lambda: patrol.trouble))
         await until(stop, "projector", address, work.run())
 
 

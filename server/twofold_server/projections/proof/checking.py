@@ -31,7 +31,7 @@ async def check_all(database: Database, projection: Projection, walk: Walk) -> A
     for table in projection.tables:
         shape, after = shape_of(table), None
         while True:
-            stand, page = await database.read(partial(_page, projection.name, shape, after))
+            stand, page = await database.read(partial(_page, projection, shape, after))
             yield await _compare(walk, shape, stand, page, page.keys())
             if len(page) < PAGE:
                 break
@@ -39,14 +39,14 @@ async def check_all(database: Database, projection: Projection, walk: Walk) -> A
     for table in projection.tables:
         shape = shape_of(table)
         while keys := await walk.unseen(shape, PAGE):
-            stand, rows = await database.read(partial(_rows, projection.name, shape, keys))
+            stand, rows = await database.read(partial(_rows, projection, shape, keys))
             yield await _compare(walk, shape, stand, rows, keys)
             if len(keys) < PAGE:  # what has come since is not waited for
                 break
 
 
 async def check_streams(
-    database: Database, projection: str, truth: StreamTruth, known: Iterable[Place]
+    database: Database, projection: Projection, truth: StreamTruth, known: Iterable[Place]
 ) -> list[Part]:
     """Compare the rows that some streams make, and rows that claim to be theirs."""
     places = set(known)
@@ -103,24 +103,26 @@ def _part(
 
 
 def _page(
-    projection: str, shape: Shape, after: Key | None, connection: Connection
+    projection: Projection, shape: Shape, after: Key | None, connection: Connection
 ) -> tuple[Stand, dict[Key, Values]]:
-    return read_stand(connection, projection), read_page(connection, shape, after, PAGE)
+    return read_stand(connection, projection.name, projection.version), read_page(
+        connection, shape, after, PAGE
+    )
 
 
 def _rows(
-    projection: str, shape: Shape, keys: Collection[Key], connection: Connection
+    projection: Projection, shape: Shape, keys: Collection[Key], connection: Connection
 ) -> tuple[Stand, dict[Key, Values]]:
-    return read_stand(connection, projection), read_rows(connection, shape, keys)
+    return read_stand(connection, projection.name, projection.version), read_rows(connection, shape, keys)
 
 
 def _places(
-    projection: str, places: Iterable[Place], connection: Connection
+    projection: Projection, places: Iterable[Place], connection: Connection
 ) -> tuple[Stand, dict[Place, Values]]:
     by_shape: dict[Shape, list[Key]] = defaultdict(list)
     for shape, key in places:
         by_shape[shape].append(key)
-    stand = read_stand(connection, projection)
+    stand = read_stand(connection, projection.name, projection.version)
     return stand, {
         (shape, key): values
         for shape, keys in by_shape.items()

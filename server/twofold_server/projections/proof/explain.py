@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from twofold_server.event_store.events import RecordedEvent
+from twofold_server.modelling import Projection
 from twofold_server.projections.proof.differences import FieldDifference, changes
 from twofold_server.projections.proof.shapes import Key, Shape, Values
 from twofold_server.projections.proof.stored import Stand, read_rows, read_stand
@@ -58,9 +59,9 @@ class Story:
         return [(each.field, each.stored) for each in found] if self.stored is not None else []
 
 
-def read_story(connection: Connection, projection: str, shape: Shape, key: Key) -> tuple[Stand, Story]:
+def read_story(connection: Connection, projection: Projection, shape: Shape, key: Key) -> tuple[Stand, Story]:
     """The row as it is, and where its read model stands."""
-    stand = read_stand(connection, projection)
+    stand = read_stand(connection, projection.name, projection.version)
     return stand, Story(shape, read_rows(connection, shape, [key]).get(key))
 
 

@@ -32,16 +32,22 @@ class Stand:
         return self.checkpoint.position
 
 
-def read_stand(connection: Connection, projection: str) -> Stand:
+def read_stand(connection: Connection, projection: str, version: int | None = None) -> Stand:
     """Where a projection stands in this snapshot; to be called before rows are read, see read_checkpoint.
 
-    Raises Unavailable before the projection has started once.
+    Raises Unavailable before the projection has started once, and where queries read another version.
     """
     checkpoint = read_checkpoint(connection, projection)
     if checkpoint is None:
         raise Unavailable(
             f"projection {projection} has not started yet; try again in a moment",
             reason="PROJECTION_NOT_STARTED",
+        )
+    if version not in (None, checkpoint.version):
+        raise Unavailable(
+            f"queries read version {checkpoint.version} of {projection}, this is version {version}; "
+            "try again when it was switched to",
+            reason="READ_MODEL_VERSION",
         )
     return Stand(checkpoint, frozenset(left_out(connection, Scope(projection, checkpoint.build))))
 

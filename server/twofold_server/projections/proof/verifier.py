@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import random
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
 from twofold_server.database import Database
-from twofold_server.errors import InvalidRequest, Unavailable
+from twofold_server.errors import InvalidRequest
 from twofold_server.messages.events import EventCodec
 from twofold_server.modelling import Projection, Rule
 from twofold_server.projections.handlers import Handlers
 from twofold_server.projections.proof.checking import check_all, check_streams
 from twofold_server.projections.proof.differences import Difference
+from twofold_server.projections.proof.draw import Draw, Drawn
 from twofold_server.projections.proof.explain import Story, read_story
 from twofold_server.projections.proof.findings import Finding, Part, Progress
 from twofold_server.projections.proof.repair import Repair
@@ -24,7 +23,7 @@ from twofold_server.projections.proof.replay import Place, Replay
 from twofold_server.projections.proof.rules import NotChecked, Rules
 from twofold_server.projections.proof.scratch import Scratch
 from twofold_server.projections.proof.shapes import Key, Shape, shape_of
-from twofold_server.projections.proof.stored import Stand, count_rows, read_some, read_stand
+from twofold_server.projections.proof.stored import Stand, count_rows, read_stand
 from twofold_server.projections.proof.tally import Tally
 from twofold_server.projections.proof.truth import StreamTruth, Truth
 from twofold_server.projections.proof.walk import Walk
@@ -56,6 +55,7 @@ class Verifier:
         self._handlers = Handlers(projection, codec)
         self._replay = Replay(projection, self._handlers)
         self._log = log
+        self._draw = Draw(database=database, replay=self._replay, handlers=self._handlers, log=log)
         self._repair = repair
         self._rules = rules
 
@@ -81,20 +81,18 @@ class Verifier:
         yield tally.summary()
 
     async def verify_sample(self, count: int, *, mend: bool = False) -> AsyncGenerator[Finding, None]:
-        """About so many rows of tables that tell their stream, and streams drawn from the log.
+        """About so many rows of tables that tell the stream of a row, see Draw.
 
-        The one half finds rows that are wrong or should not be, the other rows that are missing.
         Raises what ``verify_all`` does, and InvalidRequest where no table tells its stream.
         """
-        if not self._replay.shapes:
+        if not self.tells_streams:
             raise InvalidRequest(
                 f"no table of projection {self._projection.name} tells the stream of a row; verify all rows",
                 reason="NO_STREAMS",
             )
         stand = await self._stand()
-        known = await self._some_rows(count - count // 2)
-        known |= {name: set() for name in await self._some_streams(stand, count // 2) if name not in known}
-        async with aclosing(self._verify(stand, known, mend)) as findings:
+        drawn = await self._draw.at_random(stand, count)
+        async with aclosing(self._verify(stand, drawn, mend)) as findings:
             async for finding in findings:
                 yield finding
 
@@ -112,9 +110,8 @@ class Verifier:
 
         Raises LogAway, Unavailable.
         """
-        read = partial(read_story, projection=self._projection.name, shape=shape, key=key)
+        read = partial(read_story, projection=self._projection, shape=shape, key=key)
         stand, story = await self._database.read(read)
-        self._check_version(stand)
         if shape in self._replay.shapes:
             events = await self._log.read_stream(self._replay.stream_of(shape, key))
             made = [event for event in events if event.position <= stand.position]
@@ -126,38 +123,52 @@ class Verifier:
             await walk.go(stand)
         return story
 
+    @property
+    def tells_streams(self) -> bool:
+        """Whether there is a table that tells the stream of a row."""
+        return bool(self._replay.shapes)
+
+    def stream_of(self, place: Place) -> str:
+        """The stream of a row, of a table that tells it."""
+        return self._replay.stream_of(*place)
+
+    async def next_rows(self, count: int) -> Drawn:
+        """See Draw; raises Unavailable, LogAway."""
+        return await self._draw.next(await self._stand(), count)
+
+    async def differences(self, drawn: Drawn) -> dict[Place, Difference]:
+        """What differs among some rows; raises Unavailable, LogAway."""
+        return {
+            (part.shape, key): difference
+            async for _, part in self._parts(drawn)
+            for key, difference in part.differences.items()
+        }
+
     def walk(self, scratch: Scratch) -> Walk:
         """A walk through the log, not yet begun."""
         return Walk(projection=self._projection, handlers=self._handlers, log=self._log, scratch=scratch)
 
-    async def _verify(
-        self, stand: Stand, known: dict[str, set[Place]], mend: bool
-    ) -> AsyncGenerator[Finding, None]:
-        tally = Tally(stand.position, total=len(known))
+    async def _verify(self, stand: Stand, drawn: Drawn, mend: bool) -> AsyncGenerator[Finding, None]:
+        tally = Tally(stand.position, total=len(drawn))
         tally.passed_over = self._passed_over()
-        names = list(known)
+        async for truth, part in self._parts(drawn):
+            for finding in await self._findings(part, truth, tally, mend):
+                yield finding
+        yield tally.summary()
+
+    async def _parts(self, drawn: Drawn) -> AsyncIterator[tuple[StreamTruth, Part]]:
+        names = list(drawn)
         for start in range(0, len(names), TOGETHER):
             some = names[start : start + TOGETHER]
             truth = StreamTruth(self._replay, self._log, some)
-            places = {place for name in some for place in known[name]}
-            for part in await check_streams(self._database, self._projection.name, truth, places):
-                for finding in await self._findings(part, truth, tally, mend):
-                    yield finding
-        yield tally.summary()
+            places = {place for name in some for place in drawn[name]}
+            for part in await check_streams(self._database, self._projection, truth, places):
+                self._leave_out_what_went(part)
+                yield truth, part
 
     async def _stand(self) -> Stand:
-        stand = await self._database.read(partial(read_stand, projection=self._projection.name))
-        self._check_version(stand)
-        return stand
-
-    def _check_version(self, stand: Stand) -> None:
-        built, mine = stand.checkpoint.version, self._projection.version
-        if built != mine:
-            raise Unavailable(
-                f"queries read version {built} of {self._projection.name}, this is version {mine}; "
-                "verify it when it was switched to",
-                reason="READ_MODEL_VERSION",
-            )
+        name, version = self._projection.name, self._projection.version
+        return await self._database.read(lambda c: read_stand(c, name, version))
 
     async def _check(self, rule: Rule, walk: Walk, tally: Tally) -> list[Difference]:
         try:
@@ -183,21 +194,6 @@ class Verifier:
             for key in list(part.differences):
                 if retention.is_expired(part.shape.table, part.shape.only_key(key), now):
                     del part.differences[key]
-
-    async def _some_rows(self, count: int) -> dict[str, set[Place]]:
-        known: dict[str, set[Place]] = defaultdict(set)
-        for shape in self._replay.shapes:
-            share = -(-count // len(self._replay.shapes))
-            for key in await self._database.read(partial(read_some, shape=shape, count=share)):
-                known[self._replay.stream_of(shape, key)].add((shape, key))
-        return known
-
-    async def _some_streams(self, stand: Stand, count: int) -> set[str]:
-        found: set[str] = set()
-        for position in random.sample(range(stand.position), min(count, stand.position)):
-            async with aclosing(self._log.read(position, limit=1)) as batches:
-                found |= {e.stream_name for e in (await anext(batches)).events if self._handlers.handle(e)}
-        return found
 
     def _passed_over(self) -> tuple[str, ...]:
         single = set(self._projection.stream_of)
