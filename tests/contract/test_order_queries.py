@@ -17,9 +17,12 @@ from shop.orders.v1.query_service_pb2 import (
 from shop.orders.v1.values_pb2 import OrderStatus
 from shop_contexts.orders.projections import orders_projection
 from shop_contexts.orders.queries import get_orders, list_customer_orders
+from shop_contexts.orders.tables import OrderRow
 from tests.order_histories import START, History, folded, item, order_codec
 from twofold_server.database import Database, open_database
 from twofold_server.errors import InvalidRequest, NotFound
+from twofold_server.modelling import Lookup
+from twofold_server.projections.checkpoints import read_checkpoint, read_standing
 from twofold_server.projections.fold import Fold
 from twofold_server.projections.schema import prepare
 
@@ -180,3 +183,29 @@ async def test_a_token_keeps_its_worth_when_the_page_size_changes(history: Histo
     created = [history.created() for _ in range(6)]
     token = (await page(page_size=1)).next_page_token
     assert ids(await page(page_size=3, page_token=token)) == created[::-1][1:4]
+
+
+# --- how rows and checkpoints are read --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5, 100, 1000])
+async def test_a_lookup_finds_the_rows_that_there_are(
+    database: Database, history: History, page: Page, count: int
+) -> None:
+    known = [history.created(customer_id=f"c-{number}") for number in range(count)]
+    await page()
+    lookup = Lookup(OrderRow.order_id, OrderRow.customer_id, OrderRow.position)
+    found = await database.read(lambda c: lookup(c, [*known, "no such order"]))
+    assert found == {order_id: (f"c-{n}", n + 1) for n, order_id in enumerate(known)}
+    assert await database.read(lambda c: lookup(c, [])) == {}
+
+
+async def test_what_an_answer_tells_of_a_build_is_what_its_checkpoint_says(
+    database: Database, history: History, page: Page
+) -> None:
+    assert await database.read(lambda c: read_standing(c, "orders")) is None
+    history.grow(7, seed=1)
+    await page()
+    told, whole = await database.read(lambda c: (read_standing(c, "orders"), read_checkpoint(c, "orders")))
+    assert told is not None
+    assert told._asdict() == {name: getattr(whole, name) for name in told._fields}

@@ -17,11 +17,17 @@ from shop.orders.v1.query_service_pb2 import (
 )
 from shop_contexts.orders.summaries import summary
 from shop_contexts.orders.tables import CustomerRow, OrderRow
-from twofold_server.modelling import CoalescedQuery, InvalidRequest, NotFound, Query, WatchQuery, page_of
-
-_VIEWS = select(OrderRow.order_id, OrderRow.view).where(
-    OrderRow.order_id.in_(bindparam("ids", expanding=True))
+from twofold_server.modelling import (
+    CoalescedQuery,
+    InvalidRequest,
+    Lookup,
+    NotFound,
+    Query,
+    WatchQuery,
+    page_of,
 )
+
+_views = Lookup(OrderRow.order_id, OrderRow.view)
 
 _WATCHED = select(OrderRow.order_id, OrderRow.position, OrderRow.view).where(
     OrderRow.order_id.in_(bindparam("ids", expanding=True))
@@ -30,9 +36,8 @@ _WATCHED = select(OrderRow.order_id, OrderRow.position, OrderRow.view).where(
 
 def get_orders(requests: Sequence[GetOrderRequest], connection: Connection) -> list[Message | Exception]:
     """Each order by its id."""
-    ids = list({request.order_id for request in requests})
-    views = dict(connection.execute(_VIEWS, {"ids": padded(ids)}).all())
-    return [_order(request.order_id, views.get(request.order_id)) for request in requests]
+    views = _views(connection, {request.order_id for request in requests})
+    return [_order(request.order_id, *views.get(request.order_id, (None,))) for request in requests]
 
 
 def padded(ids: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from twofold_server.broker import hearing, nats_client
 from twofold_server.contexts import Found, discover
 from twofold_server.messages.contract import QueryContract
 from twofold_server.messages.events import EventCodec
-from twofold_server.projections.checkpoints import read_checkpoint
+from twofold_server.projections.checkpoints import read_standing
 from twofold_server.projections.schema import is_prepared
 from twofold_server.queries.answers import Answers
 from twofold_server.queries.bus import Middleware, QueryBus, find_queries
@@ -51,10 +51,10 @@ async def query_server(settings: Settings, stop: asyncio.Event) -> None:
         store = await stack.enter_async_context(
             ReadStore(url=settings.read_database_url, is_prepared=is_prepared)
         )
-        positions = Positions(store=store, read_checkpoint=read_checkpoint)
+        positions = Positions(store=store, read_checkpoint=read_standing)
         stack.push_async_callback(positions.close)
         await stack.enter_async_context(hearing(client, notice_handlers(positions, changes.heard)))
-        answers = Answers(store=store, positions=positions, queries=queries, read_checkpoint=read_checkpoint)
+        answers = Answers(store=store, positions=positions, queries=queries, read_checkpoint=read_standing)
         cache = await _open_cache(stack, settings, contexts, changes, positions)
         log = await stack.enter_async_context(open_stream_log(settings.command_address))
         histories = answering_from_log(log, EventCodec(contracts), queries)
@@ -62,7 +62,7 @@ async def query_server(settings: Settings, stop: asyncio.Event) -> None:
         watches = Watches(
             store=store,
             positions=positions,
-            read_checkpoint=read_checkpoint,
+            read_checkpoint=read_standing,
             queries=queries,
             stopping=stop,
         )

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiosqlite
-from sqlalchemy import Connection, StaticPool, create_engine, event
+from sqlalchemy import Connection, StaticPool, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from twofold_server.database.translation import translated, unavailable
@@ -40,16 +40,17 @@ class _Thread(aiosqlite.Connection):
             self._thread.join()  # it is ending, and must not outlive the event loop
             raise
         self._begin = begin
+        self._raw: sqlite3.Connection = self._conn
         self._sqlalchemy = await self._execute(self._open)  # type: ignore[no-untyped-call]
 
     def _open(self) -> Connection:
         raw = self._conn
         engine = create_engine("sqlite://", creator=lambda: raw, poolclass=StaticPool, hide_parameters=True)
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(self._begin))
         return engine.connect()
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
         with _as_sqlalchemy_would(), self._sqlalchemy.begin():
+            self._raw.execute(self._begin)  # SQLAlchemy takes sqlite3 to begin by itself, and only commits
             return work(self._sqlalchemy)
 
     async def transact(self, work: Callable[[Connection], T]) -> T:

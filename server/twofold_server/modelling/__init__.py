@@ -3,6 +3,7 @@
 from twofold_server.errors import InvalidRequest, NotFound, Rejected
 from twofold_server.modelling.context import Context
 from twofold_server.modelling.decider import Decider, Given
+from twofold_server.modelling.lookup import Lookup
 from twofold_server.modelling.paging import Page, page_of
 from twofold_server.modelling.projection import Event, EventMetadata, Projection, Rows, stream_by
 from twofold_server.modelling.query import AnyQuery, CoalescedQuery, HistoryQuery, Query, WatchQuery
@@ -20,6 +21,7 @@ __all__ = [
     "Given",
     "HistoryQuery",
     "InvalidRequest",
+    "Lookup",
     "NotFound",
     "Page",
     "Projection",

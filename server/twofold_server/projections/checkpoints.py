@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -25,6 +26,7 @@ from sqlalchemy import (
 )
 
 from twofold_server.errors import StartupError
+from twofold_server.event_store.sql.prepared import Prepared
 from twofold_server.modelling import Projection
 from twofold_server.projections.status import BuildState
 from twofold_server.projections.tables import FIRST, beside, table_names
@@ -124,6 +126,34 @@ def read_checkpoint(connection: Connection, projection: str) -> Checkpoint | Non
     live = _LIVE if connection.dialect.name == "sqlite" else _LIVE_ON_POSTGRES
     row = connection.execute(live, {"wanted": projection}).mappings().first()
     return _checkpoint(row) if row is not None else None
+
+
+class Standing(NamedTuple):
+    """How far the build that queries read is: what of its checkpoint an answer tells."""
+
+    log_id: str
+    version: int
+    epoch: int
+    position: int
+    recorded_at: int
+    head: int
+    created_at: int
+
+
+def read_standing(connection: Connection, projection: str) -> Standing | None:
+    """The same as ``read_checkpoint``, for each read of a query: straight to the driver."""
+    dialect = connection.dialect
+    prepared = _standing.get(dialect.name)
+    if prepared is None:
+        live = _LIVE if dialect.name == "sqlite" else _LIVE_ON_POSTGRES
+        wanted = live.with_only_columns(*(builds.c[name] for name in Standing._fields))
+        prepared = _standing[dialect.name] = Prepared(wanted, dialect)
+    rows = prepared.fetch(connection, wanted=projection)
+    return Standing(*rows[0]) if rows else None
+
+
+_standing: dict[str, Prepared] = {}
+"""By the name of the dialect: the dialect itself would keep its engine and connections alive."""
 
 
 def read_builds(connection: Connection, projection: str) -> list[Checkpoint]:
