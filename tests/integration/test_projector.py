@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import nats
 import pytest
 from nats.js import JetStreamContext
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select, update
 
 from shop.orders.v1.views_pb2 import Order
 from shop_contexts.orders.projections import orders_projection
@@ -22,18 +22,21 @@ from tests.nats_server import NatsServer, free_port, nats_server
 from tests.order_histories import History, folded, order_codec
 from twofold_server.broker import nats_client
 from twofold_server.database import Database, open_database
+from twofold_server.database.turns import Turns
 from twofold_server.event_store.appending import Append, Appended, Basis
 from twofold_server.event_store.events import NewEvent, RecordedEvent
 from twofold_server.event_store.expected_version import Any as AnyVersion
 from twofold_server.event_store.feed import Feed
 from twofold_server.event_store.memory import MemoryEventStore
-from twofold_server.projections.checkpoints import read_checkpoint
+from twofold_server.projections.checkpoints import builds, read_checkpoint
 from twofold_server.projections.event_log import open_event_log
 from twofold_server.projections.jetstream import JetStreamHints
 from twofold_server.projections.loop import Pace
 from twofold_server.projections.notices import ProgressNotices
+from twofold_server.projections.parking import Patience
 from twofold_server.projections.projector import Projector
 from twofold_server.projections.schema import prepare
+from twofold_server.projections.sources import Hints
 from twofold_server.projections.strategies import parse
 from twofold_server.publishing.config import RelayConfig
 from twofold_server.publishing.headers import recorded_event, source_of
@@ -63,6 +66,15 @@ class CommandServer:
         """Random events are committed."""
         known = len(self._history.events)
         self._history.grow(count, seed=known)
+        await self._commit(known, published=published)
+
+    async def nonsense(self) -> None:
+        """An order is paid that there never was."""
+        known = len(self._history.events)
+        self._history.paid("nobody")
+        await self._commit(known, published=True)
+
+    async def _commit(self, known: int, *, published: bool) -> None:
         events: list[RecordedEvent] = []
         for outcome in await self.store.append([_append(e) for e in self._history.events[known:]]):
             assert isinstance(outcome, Appended)
@@ -110,17 +122,34 @@ class World:
         found = await self.database.read(lambda c: read_checkpoint(c, "orders"))
         return found.position if found else -1
 
-    async def becomes_level(self) -> None:
-        """The read model becomes the fold of the log."""
+    async def jumps_back(self) -> None:
+        """The read store is as it was before the first event, as if an old backup had been restored."""
+
+        def work(connection: Connection) -> None:
+            for table in orders_projection.tables:
+                connection.execute(delete(table))
+            connection.execute(update(builds).values(position=0, recorded_at=0, head=0))
+
+        await self.database.write(work)
+
+    async def becomes_level(self, *, without: str = "") -> None:
+        """The read model becomes the fold of the log, but for one stream."""
         log = await self.commands.log()
         async with asyncio.timeout(20):
             while await self.position() < len(log):  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
-        assert await self.database.read(_orders) == folded(log)
+        told = [event for event in log if event.stream_name != without]
+        assert await self.database.read(_orders) == folded(told)
 
     @asynccontextmanager
-    async def projector(self, sync: str = "eventual") -> AsyncIterator[Projector]:
-        """A projector at work."""
+    async def projector(
+        self,
+        sync: str = "eventual",
+        *,
+        between: Callable[[Hints], Hints] = lambda hints: hints,
+        turns: Turns | None = None,
+    ) -> AsyncIterator[Projector]:
+        """A projector at work; ``between`` may spoil what comes from the broker."""
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(nats_client([self.broker.url], name="projector"))
             log = await stack.enter_async_context(open_event_log(self.commands.address))
@@ -129,12 +158,16 @@ class World:
                 projections=[orders_projection],
                 codec=order_codec(),
                 log=log,
-                hints=lambda: JetStreamHints(
-                    client=client, stream=STREAM, decode=recorded_event, source_of=source_of, batch=50
+                hints=lambda: between(
+                    JetStreamHints(
+                        client=client, stream=STREAM, decode=recorded_event, source_of=source_of, batch=50
+                    )
                 ),
                 notices=ProgressNotices(client),
                 pace=QUICK,
+                patience=Patience(attempts=2, pause=0.01),
                 strategies={"orders": parse(sync)},
+                turns=turns,
             )
             async with asyncio.TaskGroup() as group:  # so that a projector that fails ends the test
                 task = group.create_task(projector.run())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from twofold_server.app.parts import noticing, proto_packages, reporting, running, server_config, until
 from twofold_server.broker import nats_client
 from twofold_server.contexts import discover
 from twofold_server.database import open_database
+from twofold_server.database.replaced import until_replaced
 from twofold_server.database.turns import open_turns
 from twofold_server.errors import StartupError
 from twofold_server.locking import lock_data_dir
@@ -104,7 +105,24 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(reporting(health, [HEALTH_NAME], lambda: work.trouble))
         await stack.enter_async_context(running(patrol.run()))
         await stack.enter_async_context(noticing(health, PROOF_HEALTH_NAME, lambda: patrol.trouble))
+        replaced = await stack.enter_async_context(noticing_replacement(settings.read_database_url, stop))
         await until(stop, "projector", address, work.run())
+        if replaced:
+            raise StartupError(replaced[0])
+
+
+@asynccontextmanager
+async def noticing_replacement(url: str, stop: asyncio.Event) -> AsyncIterator[list[str]]:
+    """Stop when the file of a database is replaced, for example by a backup; the list then says so."""
+    told: list[str] = []
+
+    async def watch() -> None:
+        path = await until_replaced(url)
+        told.append(f"the read database {path} was replaced while it was open; start the projector again")
+        stop.set()
+
+    async with running(watch()):
+        yield told
 
 
 def _wanted(settings: Settings, projections: Sequence[Projection]) -> list[Projection]:
