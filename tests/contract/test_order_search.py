@@ -30,6 +30,8 @@ from twofold_server.projections.schema import prepare
 
 PATHS = {"walked to the end": 5_000, "walked or by the index": 7, "by the index": 1}
 """How far the list is walked before the index is asked."""
+FEW = {"walked to the end": -1, "walked or by the index": 0, "by the index": 1_000}
+"""How many rows the index may find at once."""
 
 
 class Side:
@@ -88,6 +90,7 @@ async def side(database_url: str) -> AsyncIterator[Side]:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each way in which a page can be found."""
     monkeypatch.setattr(text_search, "WALK", PATHS[request.param])
+    monkeypatch.setattr(text_search, "FEW", FEW[request.param])
     name: str = request.param
     return name
 

@@ -82,6 +82,6 @@ order_search_projection = Projection(
     prefetch={OrderSearchRow: lambda event: event.data.order_id},
     prefetch_related=_related,
     stream_of={OrderSearchRow: stream_by("order", "order_id")},
-    prepare=partial(prepare_text_table, table=OrderTextRow.__tablename__, number="rowid", words="words"),
+    prepare=partial(prepare_text_table, name=OrderTextRow.__tablename__, number="rowid", words="words"),
     side_tables=[OrderTextRow.__tablename__],
 )

@@ -43,7 +43,6 @@ def search_orders(request: SearchOrdersRequest, connection: Connection) -> Searc
     found = Search(
         columns=(OrderSearchRow.view, *order.columns),
         number=OrderSearchRow.number,
-        text_number=OrderTextRow.rowid,
         words=OrderTextRow.words,
         pieces=pieces_of(request.query),
         where=_conditions(request.filter),

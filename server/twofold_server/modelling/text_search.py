@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, func, literal, select, tuple_
 
-from twofold_server.modelling.text_index import holds, may_hold
+from twofold_server.modelling.text_index import are_few, indexed, texts_of
 
 WALK = 5_000
 """Rows of the list that are looked at before the index is asked."""
+FEW = 1_000
+"""So many rows the index may find before it is asked whether the list should be walked instead."""
 COUNTED = 10_000
 """More rows than this are not counted."""
 
@@ -40,10 +42,8 @@ class Search:
     """What a row of the answer has."""
     number: Any
     """The column that holds the key of the row's text."""
-    text_number: Any
-    """The key of the table of texts."""
     words: Any
-    """Its column of searchable text."""
+    """The column of searchable text, in the table of texts."""
     pieces: Sequence[str]
     """What the text must have (``pieces_of``); with nothing, texts are not looked at."""
     where: Sequence[ColumnElement[bool]]
@@ -64,37 +64,34 @@ class Search:
         if not self.pieces:
             total = self._count(connection, select(self.number).where(*self.where))
             return Found(self._page(connection), min(total, COUNTED), total > COUNTED)
-        seen = holds(connection, self.words, self.pieces)
-        walked, matching = self._walk(connection, seen)
-        if walked < WALK:
-            return Found(self._page(connection, self._texts().where(*seen)), matching, False)
-        near = self._walked([*self.where, *self._beyond()]).subquery()
-        rows = self._page(connection, self._texts().join(near, near.c[0] == self.text_number).where(*seen))
-        if len(rows) > self.size:
-            return Found(rows, max(matching, self.skip + self.size), True)
-        return self._by_index(connection, seen)
+        if are_few(connection, self.words, self.pieces, FEW):
+            return self._by_index(connection)
+        return self._by_walking(connection) or self._by_index(connection)
 
-    def _by_index(self, connection: Connection, seen: Sequence[ColumnElement[bool]]) -> Found:
-        texts = self._texts().where(may_hold(connection, self.words, self.pieces), *seen)
+    def _by_walking(self, connection: Connection) -> Found | None:
+        """The page, where a walk of the list finds all of it; otherwise None."""
+        texts = texts_of(connection, self.words)
+        seen = texts.holding(connection, self.pieces)
+        first = self._walked(self.where).subquery()
+        walked = _length(connection, select(first))
+        matching = select(texts.number).join(first, first.c[0] == texts.number).where(*seen)
+        total = _length(connection, matching)
+        if walked < WALK:
+            return Found(self._page(connection, select(texts.number).where(*seen)), total, False)
+        near = self._walked([*self.where, *self._beyond()]).subquery()
+        on_the_way = select(texts.number).join(near, near.c[0] == texts.number).where(*seen)
+        rows = self._page(connection, on_the_way)
+        return Found(rows, max(total, self.skip + self.size), True) if len(rows) > self.size else None
+
+    def _by_index(self, connection: Connection) -> Found:
         # PostgreSQL would otherwise look at every text in the order of the list.
-        hits = texts.cte("hits").prefix_with("MATERIALIZED", dialect="postgresql")
-        among = select(hits.c[0])
+        hits = indexed(connection, self.words, self.pieces).cte("hits")
+        among = select(hits.prefix_with("MATERIALIZED", dialect="postgresql").c[0])
         total = self._count(connection, select(self.number).where(self.number.in_(among), *self.where))
         return Found(self._page(connection, among), min(total, COUNTED), total > COUNTED)
 
-    def _walk(self, connection: Connection, seen: Sequence[ColumnElement[bool]]) -> tuple[int, int]:
-        """How many rows the list has, up to WALK, and how many of these match."""
-        first = self._walked(self.where).subquery()
-        joined = select(func.count()).select_from(first)
-        walked = connection.execute(joined).scalar_one()
-        matching = joined.join_from(first, self._text_table, first.c[0] == self.text_number).where(*seen)
-        return walked, connection.execute(matching).scalar_one()
-
     def _walked(self, where: Sequence[ColumnElement[bool]]) -> Select[Any]:
         return select(self.number).where(*where).order_by(*self._sorted()).limit(WALK)
-
-    def _texts(self) -> Select[Any]:
-        return select(self.text_number)
 
     def _page(self, connection: Connection, among: Select[Any] | None = None) -> Sequence[Any]:
         found = select(*self.columns).where(*self.where, *self._beyond())
@@ -104,8 +101,7 @@ class Search:
         return connection.execute(page).all()
 
     def _count(self, connection: Connection, matching: Select[Any]) -> int:
-        few = matching.limit(COUNTED + 1).subquery()
-        return connection.execute(select(func.count()).select_from(few)).scalar_one()
+        return _length(connection, matching.limit(COUNTED + 1))
 
     def _sorted(self) -> list[Any]:
         return [column.desc() if self.descending else column.asc() for column in self.order]
@@ -117,6 +113,6 @@ class Search:
         last = tuple_(*(literal(v, c.type) for v, c in zip(self.after, self.order, strict=True)))
         return [here < last if self.descending else here > last]
 
-    @property
-    def _text_table(self) -> Any:
-        return self.words.class_
+
+def _length(connection: Connection, rows: Select[Any]) -> int:
+    return connection.execute(select(func.count()).select_from(rows.subquery())).scalar_one()
