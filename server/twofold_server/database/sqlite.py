@@ -40,7 +40,6 @@ class _Thread(aiosqlite.Connection):
             self._thread.join()  # it is ending, and must not outlive the event loop
             raise
         self._begin = begin
-        self._raw: sqlite3.Connection = self._conn
         self._sqlalchemy = await self._execute(self._open)  # type: ignore[no-untyped-call]
 
     def _open(self) -> Connection:
@@ -50,13 +49,23 @@ class _Thread(aiosqlite.Connection):
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
         with _as_sqlalchemy_would(), self._sqlalchemy.begin():
-            self._raw.execute(self._begin)  # SQLAlchemy takes sqlite3 to begin by itself, and only commits
+            self._conn.execute(self._begin)  # SQLAlchemy takes sqlite3 to begin by itself, and only commits
             return work(self._sqlalchemy)
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
         """Run work in one transaction."""
         result: T = await self._execute(self._transact, work)  # type: ignore[no-untyped-call]
         return result
+
+    async def close(self) -> None:
+        """Close the connection, SQLAlchemy's part of it first: a later finalizer would be in a wrong thread."""
+        if self._connection is not None:
+            await self._execute(self._let_go)  # type: ignore[no-untyped-call]
+        await super().close()
+
+    def _let_go(self) -> None:
+        self._sqlalchemy.close()
+        self._sqlalchemy.engine.dispose()
 
 
 class SqliteDatabase:
