@@ -58,7 +58,7 @@ class _Thread(aiosqlite.Connection):
         return result
 
     async def close(self) -> None:
-        """Close the connection, SQLAlchemy's part of it first: a later finalizer would be in a wrong thread."""
+        """Close it, SQLAlchemy's part first: a finalizer that does it later is in another thread."""
         if self._connection is not None:
             await self._execute(self._let_go)  # type: ignore[no-untyped-call]
         await super().close()
