@@ -81,6 +81,18 @@ class ProjectionLag(TwofoldError):
         )
 
 
+class OtherReadModel(TwofoldError):
+    """The read model was filled by another version of its projection than this process knows."""
+
+    def __init__(self, projection: str, *, has: int, wanted: int) -> None:
+        super().__init__(
+            f"the read model {projection} is of version {has}, this server answers from version {wanted}; "
+            f"ask a server of version {has}, or retry when version {wanted} has been built",
+            reason="READ_MODEL_VERSION",
+            metadata={"projection": projection, "has": str(has), "wanted": str(wanted)},
+        )
+
+
 class TooLarge(TwofoldError):
     """A message is larger than the server takes."""
 

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,9 +22,15 @@ from twofold_server.errors import NotFound, Rejected
 from twofold_server.modelling import Event, Projection, Rows
 from twofold_server.projections import builds
 from twofold_server.projections.builds import NotLevel
-from twofold_server.projections.checkpoints import Checkpoint, TakenOver, read_builds, read_checkpoint
+from twofold_server.projections.checkpoints import (
+    Checkpoint,
+    TakenOver,
+    read_builds,
+    read_checkpoint,
+    take_over,
+)
 from twofold_server.projections.fold import Fold
-from twofold_server.projections.parts import advance_part, join, read_parts, split, take_part
+from twofold_server.projections.parts import NotComplete, advance_part, join, read_parts, split, take_part
 from twofold_server.projections.schema import is_prepared, prepare
 from twofold_server.projections.status import BuildState
 from twofold_server.projections.switching import switch_patiently
@@ -343,12 +350,14 @@ async def test_a_build_with_parts_is_complete_when_all_are_at_their_target(
     assert sorted(n for part in made for n in part.partitions) == list(range(16))
     with pytest.raises(Rejected, match="not complete"):
         await switched(database, build.build)
+    mine = await database.write(partial(take_over, projection=CUSTOMERS, log_id=LOG, build=2))
     for part in made:
-        with pytest.raises(TakenOver):
-            await database.write(lambda c: join(c, build, recorded_at=7))
-        mine = await database.write(partial(take_part, part=part))
-        await database.write(partial(advance_part, current=mine, position=12))
-    joined = await database.write(lambda c: join(c, build, recorded_at=7))
+        with pytest.raises(NotComplete):
+            await database.write(lambda c: join(c, mine))
+        taken = await database.write(partial(take_part, part=part))
+        done = replace(taken, position=12, recorded_at=7)
+        await database.write(partial(advance_part, current=taken, following=done))
+    joined = await database.write(lambda c: join(c, mine))
     assert (joined.position, joined.recorded_at) == (12, 7)
     assert await known(database) == {1: (LIVE, 0), 2: (BUILDING, 12)}
     assert await database.read(lambda c: read_parts(c, "customers", 2)) == []
@@ -359,9 +368,10 @@ async def test_a_worker_whose_part_was_taken_by_another_one_writes_nothing(datab
     part = (await database.write(lambda c: split(c, build, workers=1, target=12)))[0]
     older = await database.write(partial(take_part, part=part))
     newer = await database.write(partial(take_part, part=part))
+    moved = replace(newer, position=5)
     with pytest.raises(TakenOver):
-        await database.write(partial(advance_part, current=older, position=5))
-    moved = await database.write(partial(advance_part, current=newer, position=5))
+        await database.write(partial(advance_part, current=older, following=moved))
+    await database.write(partial(advance_part, current=newer, following=moved))
     assert (await database.read(lambda c: read_parts(c, "customers", 2)))[0] == moved
 
 

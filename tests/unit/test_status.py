@@ -31,6 +31,7 @@ ERRORS: list[tuple[errors.TwofoldError, int]] = [
     (errors.TooLarge("large", reason="MESSAGE_TOO_LARGE"), code_pb2.RESOURCE_EXHAUSTED),
     (errors.Overloaded("busy", reason="OVERLOADED"), code_pb2.RESOURCE_EXHAUSTED),
     (errors.ProjectionLag("orders", want=9, have=7), code_pb2.UNAVAILABLE),
+    (errors.OtherReadModel("orders", has=1, wanted=2), code_pb2.UNAVAILABLE),
     (errors.Unavailable("away", reason="STORE_UNAVAILABLE"), code_pb2.UNAVAILABLE),
 ]
 
@@ -65,7 +66,9 @@ def test_each_kind_of_detail_is_there_once_and_where_it_belongs(
     status = status_of(error, DOMAIN)
     names = [each.TypeName() for each in status.details]
     assert len(names) == len(set(names))
-    worth_a_retry = isinstance(error, errors.Overloaded | errors.ProjectionLag | errors.Unavailable)
+    worth_a_retry = isinstance(
+        error, errors.Overloaded | errors.ProjectionLag | errors.OtherReadModel | errors.Unavailable
+    )
     assert (detail(status, RetryInfo) is not None) == worth_a_retry
     assert (detail(status, BadRequest) is not None) == isinstance(error, errors.InvalidRequest)
     assert (detail(status, PreconditionFailure) is not None) == isinstance(error, errors.Rejected)

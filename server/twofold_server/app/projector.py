@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from twofold_server.app.parts import noticing, proto_packages, reporting, running, server_config, until
+from twofold_server.app.rebuild_crew import ProcessCrew
 from twofold_server.broker import nats_client
 from twofold_server.contexts import discover
 from twofold_server.database import open_database
@@ -32,6 +33,7 @@ from twofold_server.publishing.stream import STREAM
 from twofold_server.rpc import projection_service
 from twofold_server.rpc.dead_letters import DeadLetterOperations
 from twofold_server.rpc.health import Health
+from twofold_server.rpc.projection_builds import ProjectionBuilds
 from twofold_server.rpc.projection_overview import ProjectionOverview
 from twofold_server.rpc.projection_proof import ProjectionProof
 from twofold_server.rpc.projection_service import ProjectionService
@@ -50,7 +52,8 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
     sync = strategies(settings.projection_sync, [projection.name for projection in projections])
     projections = _wanted(settings, projections)
     async with AsyncExitStack() as stack:
-        if settings.read_database_url.startswith("sqlite"):  # on PostgreSQL others may stand by
+        alone = settings.read_database_url.startswith("sqlite")  # on PostgreSQL others may stand by
+        if alone:
             stack.enter_context(lock_data_dir(settings.data_dir, "projector"))
         client = await stack.enter_async_context(nats_client(settings.nats_servers, name="twofold-projector"))
         # What is lost on a power cut is folded again from the log, hence NORMAL.
@@ -71,6 +74,8 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
             patience=_patience(settings),
             strategies=sync,
             turns=await stack.enter_async_context(open_turns(settings.read_database_url)),
+            crew=ProcessCrew(settings),
+            alone=alone,
         )
         proofs = Proofs(
             database=database,
@@ -89,6 +94,7 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
             parts=[
                 ProjectionOverview(partial(patrol.noted, work.status)),
                 DeadLetterOperations(work.redeliveries),
+                ProjectionBuilds(work),
                 ProjectionProof(proofs),
             ],
         )

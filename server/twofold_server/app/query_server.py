@@ -28,6 +28,7 @@ from twofold_server.queries.notices import notice_handlers
 from twofold_server.queries.positions import Positions
 from twofold_server.queries.read_store import ReadStore
 from twofold_server.queries.stream_log import open_stream_log
+from twofold_server.queries.versions import ReadModelVersions
 from twofold_server.queries.watching import Watches
 from twofold_server.rpc.admission import Admission
 from twofold_server.rpc.command_services import generic_handlers
@@ -54,7 +55,9 @@ async def query_server(settings: Settings, stop: asyncio.Event) -> None:
         positions = Positions(store=store, read_checkpoint=read_standing)
         stack.push_async_callback(positions.close)
         await stack.enter_async_context(hearing(client, notice_handlers(positions, changes.heard)))
-        answers = Answers(store=store, positions=positions, queries=queries, read_checkpoint=read_standing)
+        versions = ReadModelVersions(_versions(contexts), read_standing)
+        await stack.enter_async_context(running(versions.watch(store)))
+        answers = Answers(store=store, positions=positions, queries=queries, read_checkpoint=versions.read)
         cache = await _open_cache(stack, settings, contexts, changes, positions)
         log = await stack.enter_async_context(open_stream_log(settings.command_address))
         histories = answering_from_log(log, EventCodec(contracts), queries)
@@ -62,7 +65,7 @@ async def query_server(settings: Settings, stop: asyncio.Event) -> None:
         watches = Watches(
             store=store,
             positions=positions,
-            read_checkpoint=read_standing,
+            read_checkpoint=versions.read,
             queries=queries,
             stopping=stop,
         )
@@ -81,8 +84,14 @@ async def query_server(settings: Settings, stop: asyncio.Event) -> None:
         address = await stack.enter_async_context(
             serving(config, services, health, packages=proto_packages(contracts))
         )
-        await stack.enter_async_context(reporting(health, services, lambda: store.trouble))
+        await stack.enter_async_context(
+            reporting(health, services, lambda: store.trouble or versions.trouble)
+        )
         await until(stop, "query-server", address)
+
+
+def _versions(contexts: Sequence[Found]) -> dict[str, int]:
+    return {each.name: each.version for context, _ in contexts for each in context.projections}
 
 
 async def _open_cache(

@@ -32,6 +32,76 @@ def status(name: Name, projector_address: ProjectorAddress = None, as_json: AsJs
     run(f"{_ROOM}.showing:show_one", {"projector_address": projector_address}, name=name, as_json=as_json)
 
 
+@projections.command()
+def rebuild(
+    name: Name,
+    workers: Annotated[
+        int, typer.Option(help="Processes that fold the log. [one for each core]", metavar="N", min=0, max=16)
+    ] = 0,
+    switch: Annotated[
+        bool, typer.Option("--switch/--no-switch", help="Let queries read the new build when it is level.")
+    ] = True,
+    pause: Annotated[
+        float, typer.Option(help="Pause of each worker after each batch.", metavar="SECONDS", min=0, max=60)
+    ] = 0.0,
+    projector_address: ProjectorAddress = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build a projection anew from the log, beside the one that queries read, and switch to it.
+
+    Queries go on all the while, and see nothing of it before the switch. The old build is kept: `rollback`
+    goes back to it, `drop` deletes it. The rebuild goes on when this command is ended; started again, it
+    follows the one under way.
+    """
+    what = {"name": name, "workers": workers, "switch": switch, "pause": pause}
+    run(f"{_ROOM}.building:rebuild", {"projector_address": projector_address}, **what, as_json=as_json)
+
+
+@projections.command()
+def switch(
+    name: Name,
+    build: Annotated[
+        int, typer.Option(help="The build. [the one being built, else the newest kept]", metavar="N", min=0)
+    ] = 0,
+    projector_address: ProjectorAddress = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a build level, and let queries read it; the one that they read is kept."""
+    flags = {"projector_address": projector_address}
+    run(f"{_ROOM}.building:switch_to", flags, name=name, build=build, as_json=as_json)
+
+
+@projections.command()
+def rollback(
+    name: Name,
+    at_once: Annotated[
+        bool,
+        typer.Option(
+            "--at-once", help="Do not bring it level before: queries see its old state for a while."
+        ),
+    ] = False,
+    projector_address: ProjectorAddress = None,
+    as_json: AsJson = False,
+) -> None:
+    """The way back: let queries read the build again that they read before the last switch."""
+    flags = {"projector_address": projector_address}
+    run(f"{_ROOM}.building:rollback", flags, name=name, at_once=at_once, as_json=as_json)
+
+
+@projections.command()
+def drop(
+    name: Name,
+    build: Annotated[
+        int, typer.Option(help="The build. [all that queries do not read]", metavar="N", min=0)
+    ] = 0,
+    projector_address: ProjectorAddress = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a build that queries do not read; one that is being built is given up."""
+    flags = {"projector_address": projector_address}
+    run(f"{_ROOM}.building:drop", flags, name=name, build=build, as_json=as_json)
+
+
 @projections.command("dead-letters")
 def dead_letters(
     name: Annotated[str, typer.Argument(metavar="[PROJECTION]", help="Only those of one projection.")] = "",

@@ -28,15 +28,17 @@ class NotLevel(Exception):
     """The build is behind the live one; nothing was switched."""
 
 
-def begin(connection: Connection, projection: Projection, log_id: str) -> Checkpoint:
-    """Make the tables of a new build, empty; raises Rejected where one is being built already."""
+def begin(connection: Connection, projection: Projection, log_id: str, plan: str = "") -> Checkpoint:
+    """Make the tables of a new build, empty; raises Rejected where one is being built already.
+
+    ``plan`` says how to build it, for whoever goes on with it.
+    """
+    if connection.dialect.name == "postgresql":
+        # Two projectors may begin at the same moment. The number is arbitrary.
+        connection.execute(text("SELECT pg_advisory_xact_lock(727263)"))
     known = read_builds(connection, projection.name)
-    building = next((each for each in known if each.state is BuildState.BUILDING), None)
-    if building is not None:
-        raise Rejected(
-            "BUILD_UNDER_WAY",
-            f"build {building.build} of {projection.name} is being built already; switch to it or drop it",
-        )
+    if (building := building_of(known)) is not None:
+        raise under_way(building)
     fresh = Checkpoint(
         projection=projection.name,
         log_id=log_id,
@@ -48,6 +50,7 @@ def begin(connection: Connection, projection: Projection, log_id: str) -> Checkp
         build=max((each.build for each in known), default=FIRST) + 1,
         state=BuildState.BUILDING,
         created_at=now(),
+        plan=plan,
         tables=table_names(projection),
     )
     make_beside(connection, projection, fresh.build)
@@ -81,11 +84,16 @@ def switch(connection: Connection, projection: str, build: int, *, behind: bool 
     return fresh
 
 
-def resume(connection: Connection, projection: str, build: int) -> Checkpoint:
-    """Turn a kept build into one that is being built, so that it can be brought level; raises NotFound."""
-    found = _find(read_builds(connection, projection), projection, build)
-    if found.state is BuildState.KEPT:
-        found = replace(found, state=BuildState.BUILDING, epoch=found.epoch + 1)
+def resume(connection: Connection, projection: str, build: int, plan: str = "") -> Checkpoint:
+    """Turn a kept build into one that is being built, so that it can be brought level; one that is being
+    built gets the new plan. Raises NotFound, and Rejected where another one is being built."""
+    known = read_builds(connection, projection)
+    found = _find(known, projection, build)
+    building = building_of(known)
+    if building is not None and building.build != build:
+        raise under_way(building)
+    if found.state is not BuildState.LIVE:
+        found = replace(found, state=BuildState.BUILDING, epoch=found.epoch + 1, plan=plan)
         _set_state(connection, found)
     return found
 
@@ -122,6 +130,14 @@ def last_live_of(known: list[Checkpoint]) -> Checkpoint | None:
     return max(kept, key=lambda each: each.epoch, default=None)
 
 
+def under_way(building: Checkpoint) -> Rejected:
+    """Why no other build can be begun."""
+    return Rejected(
+        "BUILD_UNDER_WAY",
+        f"build {building.build} of {building.projection} is being built already; switch to it or drop it",
+    )
+
+
 def _keep_others_out(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         # Every query reads the checkpoint first, see read_checkpoint: so none is in the midst of it now.
@@ -141,7 +157,7 @@ def _find(known: list[Checkpoint], projection: str, build: int) -> Checkpoint:
 
 
 def _set_state(connection: Connection, following: Checkpoint) -> None:
-    values = {"state": following.state.value, "epoch": following.epoch}
+    values = {"state": following.state.value, "epoch": following.epoch, "plan": following.plan}
     connection.execute(update(builds).where(_is(following)).values(values))
 
 

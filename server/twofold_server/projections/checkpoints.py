@@ -46,6 +46,7 @@ builds = Table(
     Column("head", BigInteger, nullable=False),
     Column("state", String(10), nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("plan", Text, nullable=False),
     Column("tables", Text, nullable=False),
     Column("first_table", String(100), nullable=False),
     Column("relation", BigInteger),
@@ -90,6 +91,8 @@ class Checkpoint:
     """What the build is for."""
     created_at: int = 0
     """When the build was begun, in microseconds since 1970 UTC."""
+    plan: str = ""
+    """How it is being built, for whoever goes on with it."""
     tables: Sequence[str] = ()
     """The plain names of its tables."""
 

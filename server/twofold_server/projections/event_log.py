@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 
 from twofold.v1.event_service_pb2 import (
+    EventFilter,
     ReadEventsRequest,
     ReadEventsResponse,
     ReadStreamRequest,
@@ -18,7 +19,7 @@ from twofold.v1.event_service_pb2 import (
 from twofold.v1.event_service_pb2_grpc import EventServiceStub
 from twofold_server.event_store.envelope import from_proto
 from twofold_server.event_store.events import RecordedEvent
-from twofold_server.projections.sources import LogAway, LogBatch
+from twofold_server.projections.sources import LogAway, LogBatch, PartitionBatch
 
 LOG_ID = "twofold-log-id"
 """Initial metadata of an EventService call: the id of the log."""
@@ -47,6 +48,22 @@ class GrpcEventLog:
             log_id = await _log_id(call)
             while isinstance(answer := await _answer(call), ReadEventsResponse):
                 yield LogBatch(log_id, [from_proto(event) for event in answer.events], answer.head_position)
+        except grpc.aio.AioRpcError as error:
+            raise _away(error.details() or error.code().name) from error
+        except TimeoutError:
+            raise _away(f"no answer within {ANSWER_SECONDS:.0f} s") from None
+        finally:
+            call.cancel()
+
+    async def read_partitions(
+        self, after: int, partitions: Sequence[int]
+    ) -> AsyncGenerator[PartitionBatch, None]:
+        """See PartitionedLog."""
+        wanted = EventFilter(partitions=partitions)
+        call = self._stub.ReadEvents(ReadEventsRequest(after_position=after, filter=wanted))
+        try:
+            while isinstance(answer := await _answer(call), ReadEventsResponse):
+                yield PartitionBatch([from_proto(event) for event in answer.events], answer.position)
         except grpc.aio.AioRpcError as error:
             raise _away(error.details() or error.code().name) from error
         except TimeoutError:

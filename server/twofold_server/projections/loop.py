@@ -72,6 +72,7 @@ class ProjectionLoop:
         self._stands_by = False
         self._logger = structlog.get_logger().bind(projection=fold.name)
         self._head = 0
+        self._has_looked = False
         self._failures = 0
         self._contradiction = ""
         self._why = "it has just begun"
@@ -86,6 +87,21 @@ class ProjectionLoop:
     def fold(self) -> Fold:
         """What it applies events to."""
         return self._fold
+
+    @property
+    def build(self) -> int:
+        """The number of the build that it feeds; 0 before it has begun."""
+        return self._fold.checkpoint.build if self._fold.is_mine else 0
+
+    @property
+    def position(self) -> int:
+        """The position of the last event that was applied; 0 before it has begun."""
+        return self._fold.position if self._fold.is_mine else 0
+
+    @property
+    def is_level(self) -> bool:
+        """Whether it has applied every event that it knows of, and has asked the log at least once."""
+        return self._has_looked and self.position >= self._head
 
     @property
     def head(self) -> int:
@@ -234,6 +250,7 @@ class ProjectionLoop:
                 "it anew"
             )
         self._contradiction = ""
+        self._has_looked = True
         if batch.head < mine.position:
             self._contradiction = (
                 f"projection {mine.projection} is at position {mine.position}, but the log ends at "

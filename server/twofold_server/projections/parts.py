@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from twofold_server.event_store.filters import PARTITIONS
-from twofold_server.projections.checkpoints import Checkpoint, TakenOver, builds, metadata
+from twofold_server.projections.checkpoints import Checkpoint, TakenOver, advance, metadata
 
 parts = Table(
     "projection_build_parts",
@@ -37,8 +37,13 @@ parts = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("target", BigInteger, nullable=False),
+    Column("recorded_at", BigInteger, nullable=False),
 )
 """One row for each part; ``partitions`` are numbers, as JSON."""
+
+
+class NotComplete(Exception):
+    """Workers have not finished their parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class Part:
     """Up to here every event of its partitions has been applied."""
     target: int
     """Where it ends."""
+    recorded_at: int = 0
+    """When the last event that it has applied was committed, in microseconds since 1970 UTC; 0 for none."""
 
 
 def read_parts(connection: Connection, projection: str, build: int) -> list[Part]:
@@ -69,7 +76,11 @@ def read_parts(connection: Connection, projection: str, build: int) -> list[Part
 
 
 def split(connection: Connection, build: Checkpoint, *, workers: int, target: int) -> list[Part]:
-    """Let so many workers fill a build from its checkpoint up to a target; the build must be the caller's."""
+    """Let so many workers fill a build from its checkpoint up to a target.
+
+    Raises TakenOver where another projector took the build over.
+    """
+    advance(connection, build, build)
     fresh = [
         Part(
             projection=build.projection,
@@ -95,38 +106,35 @@ def take_part(connection: Connection, part: Part) -> Part:
         update(parts)
         .where(*_is(part))
         .values(epoch=parts.c.epoch + 1)
-        .returning(parts.c.epoch, parts.c.position)
+        .returning(parts.c.epoch, parts.c.position, parts.c.recorded_at)
     ).first()
     if changed is None:
         raise TakenOver(f"build {part.build} of projection {part.projection} is gone")
-    return replace(part, epoch=changed.epoch, position=changed.position)
+    return replace(part, **changed._mapping)
 
 
-def advance_part(connection: Connection, current: Part, position: int) -> Part:
+def advance_part(connection: Connection, current: Part, following: Part) -> None:
     """Move a part on; raises TakenOver where it is not ``current`` any more."""
     where = *_is(current), parts.c.epoch == current.epoch, parts.c.position == current.position
-    if connection.execute(update(parts).where(*where).values(position=position)).rowcount != 1:
+    values = {"position": following.position, "recorded_at": following.recorded_at}
+    if connection.execute(update(parts).where(*where).values(values)).rowcount != 1:
         raise TakenOver(f"another worker fills part {current.part} of build {current.build}; this one stops")
-    return replace(current, position=position)
 
 
-def join(connection: Connection, build: Checkpoint, *, recorded_at: int) -> Checkpoint:
-    """Make one of the parts again, when all are at their target; raises TakenOver where they are not."""
+def join(connection: Connection, build: Checkpoint) -> Checkpoint:
+    """Make one of the parts again; raises NotComplete where they are not all at their target, TakenOver."""
     known = read_parts(connection, build.projection, build.build)
-    if not known or any(part.position != part.target for part in known):
-        raise TakenOver(f"build {build.build} of projection {build.projection} is not complete")
+    if not known or any(part.position < part.target for part in known):
+        raise NotComplete(f"build {build.build} of projection {build.projection} is not complete")
+    reached = min(part.position for part in known)
     following = replace(
         build,
-        position=known[0].target,
-        recorded_at=recorded_at,
-        head=max(build.head, known[0].target),
+        position=reached,
+        recorded_at=max(part.recorded_at for part in known),
+        head=max(build.head, reached),
     )
     drop_parts(connection, build.projection, build.build)
-    connection.execute(
-        update(builds)
-        .where(builds.c.projection == build.projection, builds.c.build == build.build)
-        .values(position=following.position, recorded_at=recorded_at, head=following.head)
-    )
+    advance(connection, build, following)
     return following
 
 

@@ -14,17 +14,21 @@ from twofold_server.database.turns import Turns
 from twofold_server.errors import StartupError, Unavailable
 from twofold_server.messages.events import EventCodec
 from twofold_server.modelling import Projection
-from twofold_server.projections.checkpoints import read_checkpoint
+from twofold_server.projections.builds import live_of
+from twofold_server.projections.checkpoints import Checkpoint
+from twofold_server.projections.crew import Crew
 from twofold_server.projections.fold import Fold
+from twofold_server.projections.keeper import Keeper
 from twofold_server.projections.loop import Pace, ProjectionLoop
 from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.pacing import paced
 from twofold_server.projections.parking import Patience
+from twofold_server.projections.rebuilding import Filling, Progress
 from twofold_server.projections.redelivery import Redelivery
 from twofold_server.projections.retention import Sweeper
 from twofold_server.projections.schema import prepare
 from twofold_server.projections.sources import Hints, StreamLog
-from twofold_server.projections.status import BuildState, BuildStatus, ProjectionStatus, State
+from twofold_server.projections.status import BuildStatus, ProjectionStatus, State
 from twofold_server.projections.strategies import EVENTUAL, Strategy
 
 HEALTH_NAME = "twofold.projector"
@@ -48,12 +52,14 @@ class Projector:
         patience: Patience | None = None,
         strategies: Mapping[str, Strategy] | None = None,
         turns: Turns | None = None,
+        crew: Crew | None = None,
+        alone: bool = True,
         read_size: int = 10_000,
     ) -> None:
-        """``hints`` makes one source for each projection; without a strategy one is eventual.
+        """``hints`` makes one source for each build; without a strategy a projection is eventual.
 
-        With ``turns`` other projectors may stand by, or this one does. Raises StartupError for a wrong
-        projection.
+        With ``turns`` other projectors may stand by, or this one does; ``alone``: there are none. Without a
+        ``crew`` a build beside is filled by one loop. Raises StartupError for a wrong projection.
         """
         _check_names(projections)
         self._database = database
@@ -61,40 +67,67 @@ class Projector:
         self._strategies = {p.name: (strategies or {}).get(p.name, EVENTUAL) for p in projections}
         self._prepared = False
         self._why = "it has just begun"
-        self._loops = {
-            projection.name: ProjectionLoop(
-                fold=Fold(database=database, projection=projection, codec=codec),
-                log=log,
-                hints=paced(hints(), self._strategies[projection.name]),
-                notices=notices,
-                pace=(pace or Pace()).allowing(self._strategies[projection.name].delay),
-                patience=patience or Patience(),
-                read_size=read_size,
-                turns=turns,
-            )
-            for projection in projections
-        }
+        self._codec = codec
+        self._log = log
+        self._hints = hints
+        self._notices = notices
+        self._pace = pace or Pace()
+        self._patience = patience or Patience()
+        self._read_size = read_size
+        self._crew = crew
+        self._turns = turns
+        self._alone = alone
+        self._keepers = {projection.name: self._keeper(projection) for projection in projections}
 
-        self._sweepers = [
-            Sweeper(self.fold_of(projection.name), projection.retention)
-            for projection in projections
-            if projection.retention is not None
-        ]
+    def _keeper(self, projection: Projection) -> Keeper:
+        return Keeper(
+            database=self._database,
+            projection=projection,
+            loop_of=partial(self._loop, projection),
+            filling_of=partial(self._filling, projection),
+            sweeper_of=_sweeper_of(projection),
+            alone=self._alone,
+        )
+
+    def _loop(self, projection: Projection, build: int | None) -> ProjectionLoop:
+        fold = Fold(database=self._database, projection=projection, codec=self._codec, build=build)
+        # What nobody reads yet has no reason to wait.
+        strategy = self._strategies[projection.name] if build is None else EVENTUAL
+        return ProjectionLoop(
+            fold=fold,
+            log=self._log,
+            hints=paced(self._hints(), strategy),
+            notices=self._notices if build is None else ProgressNotices(None),
+            pace=self._pace.allowing(strategy.delay),
+            patience=self._patience,
+            read_size=self._read_size,
+            turns=self._turns if build is None else None,
+        )
+
+    def _filling(self, projection: Projection, build: Checkpoint) -> Filling:
+        return Filling(
+            database=self._database, projection=projection, build=build, crew=self._crew, log=self._log
+        )
 
     @property
     def trouble(self) -> str:
         """Why this projector is not serving, in plain words; empty while it is."""
         if not self._prepared:
             return f"the read store is not ready: {self._why}"
-        return "; ".join(filter(None, (loop.trouble for loop in self._loops.values())))
+        return "; ".join(filter(None, (keeper.trouble for keeper in self._keepers.values())))
+
+    @property
+    def keepers(self) -> Mapping[str, Keeper]:
+        """What keeps each projection, by its name."""
+        return self._keepers
 
     def redeliveries(self) -> dict[str, Redelivery]:
         """What can be done about dead letters, by projection."""
-        return {name: loop.redelivery for name, loop in self._loops.items()}
+        return {name: keeper.loop.redelivery for name, keeper in self._keepers.items()}
 
     def fold_of(self, projection: str) -> Fold:
         """The fold that writes what queries read of a projection."""
-        return self._loops[projection].fold
+        return self._keepers[projection].loop.fold
 
     async def status(self) -> list[ProjectionStatus]:
         """How each projection is; raises Unavailable."""
@@ -106,32 +139,29 @@ class Projector:
         return [await self._status_of(projection) for projection in self._projections]
 
     async def _status_of(self, projection: Projection) -> ProjectionStatus:
-        loop = self._loops[projection.name]
-        found = await self._database.read(partial(read_checkpoint, projection=projection.name))
-        if found is None:
+        keeper = self._keepers[projection.name]
+        known = await keeper.builds()
+        live = live_of(known)
+        if live is None:
             return ProjectionStatus(
-                name=projection.name, version=projection.version, state=State.STARTING, trouble=loop.trouble
+                name=projection.name,
+                version=projection.version,
+                state=State.STARTING,
+                trouble=keeper.trouble,
+                builds=[_build(each, keeper.progress) for each in known],
             )
-        head = max(found.head, loop.head)
+        head = max(live.head, keeper.loop.head)
         return ProjectionStatus(
             name=projection.name,
             version=projection.version,
-            state=_state(loop, behind=head > found.position),
-            position=found.position,
+            state=_state(keeper, behind=head > live.position),
+            position=live.position,
             head=head,
-            recorded_at=found.recorded_at,
-            trouble=loop.trouble,
+            recorded_at=live.recorded_at,
+            trouble=keeper.trouble,
             sync=str(self._strategies[projection.name]),
-            dead_letters=await loop.redelivery.count(),
-            builds=[
-                BuildStatus(
-                    build=1,
-                    version=found.version,
-                    state=BuildState.LIVE,
-                    position=found.position,
-                    created_at=0,
-                )
-            ],
+            dead_letters=await keeper.loop.redelivery.count(),
+            builds=[_build(each, keeper.progress) for each in known],
         )
 
     async def run(self) -> None:
@@ -143,10 +173,8 @@ class Projector:
         await self._prepare()
         try:
             async with asyncio.TaskGroup() as group:
-                for loop in self._loops.values():
-                    group.create_task(loop.run())
-                for sweeper in self._sweepers:
-                    group.create_task(sweeper.run())
+                for keeper in self._keepers.values():
+                    group.create_task(keeper.run())
         except* StartupError as errors:
             raise _first(errors) from None
 
@@ -164,10 +192,27 @@ class Projector:
                 return
 
 
-def _state(loop: ProjectionLoop, *, behind: bool) -> State:
-    if loop.stands_by:
+def _sweeper_of(projection: Projection) -> Callable[[Fold], Sweeper] | None:
+    retention = projection.retention
+    return None if retention is None else lambda fold: Sweeper(fold, retention)
+
+
+def _build(stored: Checkpoint, progress: Progress | None) -> BuildStatus:
+    mine = progress if progress is not None and progress.build == stored.build else None
+    return BuildStatus(
+        build=stored.build,
+        version=stored.version,
+        state=stored.state,
+        position=max(stored.position, mine.position) if mine else stored.position,
+        created_at=stored.created_at,
+        trouble=mine.trouble if mine else "",
+    )
+
+
+def _state(keeper: Keeper, *, behind: bool) -> State:
+    if keeper.loop.stands_by:
         return State.STANDBY
-    if loop.trouble:
+    if keeper.trouble:
         return State.HELD_UP
     return State.CATCHING_UP if behind else State.LEVEL
 

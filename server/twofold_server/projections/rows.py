@@ -49,9 +49,19 @@ class SessionRows:
     together, which took half of the fold's time.
     """
 
-    def __init__(self, connection: Connection, tables: Mapping[type[Any], Table] | None = None) -> None:
-        """``tables`` are those to use instead of the classes' own: of a build that is not live."""
+    def __init__(
+        self,
+        connection: Connection,
+        tables: Mapping[type[Any], Table] | None = None,
+        *,
+        among_others: bool = False,
+    ) -> None:
+        """``tables`` are those to use instead of the classes' own: of a build that is not live.
+
+        ``among_others``: others write the same tables meanwhile, so rows are locked when they are read.
+        """
         self._connection = connection
+        self._among_others = among_others
         self._tables = tables or {}
         self._session = Session(bind=connection, autoflush=False, expire_on_commit=False)
         self._known: dict[_Place, Any] = {}
@@ -146,7 +156,9 @@ class SessionRows:
         physical = self._physical(table)
         entity = table if physical is table.__table__ else _entity(table, physical)
         for among in _among(self._connection, physical, keys):
-            yield select(entity).where(among)
+            query = select(entity).where(among)
+            # In the order of the key: two who lock the same rows do not wait for each other for ever.
+            yield query.order_by(*physical.primary_key).with_for_update() if self._among_others else query
 
 
 def _grouped(pairs: Iterable[tuple[K, V]]) -> Iterable[tuple[K, list[V]]]:

@@ -21,6 +21,16 @@ class LogBatch:
     """The position of the log's last event when this was read."""
 
 
+@dataclass(frozen=True, slots=True)
+class PartitionBatch:
+    """A piece of some partitions of the log."""
+
+    events: Sequence[RecordedEvent]
+    """In order of position; there may be none."""
+    reach: int
+    """Up to and with this position every event of the partitions has been sent."""
+
+
 class LogAway(Exception):
     """The log cannot be read at the moment; says why."""
 
@@ -40,6 +50,13 @@ class StreamLog(EventLog, Protocol):
 
         Raises LogAway.
         """
+
+
+class PartitionedLog(Protocol):
+    """The log, some partitions of the streams at a time."""
+
+    def read_partitions(self, after: int, partitions: Sequence[int]) -> AsyncGenerator[PartitionBatch, None]:
+        """The events of some partitions after a position, up to the log's present end; raises LogAway."""
 
 
 class Hints(Protocol):

@@ -21,9 +21,10 @@ _CODES: dict[type[errors.TwofoldError], int] = {
     errors.TooLarge: code_pb2.RESOURCE_EXHAUSTED,
     errors.Overloaded: code_pb2.RESOURCE_EXHAUSTED,
     errors.ProjectionLag: code_pb2.UNAVAILABLE,
+    errors.OtherReadModel: code_pb2.UNAVAILABLE,
     errors.Unavailable: code_pb2.UNAVAILABLE,
 }
-_WORTH_A_RETRY = (errors.Overloaded, errors.ProjectionLag, errors.Unavailable)
+_WORTH_A_RETRY = (errors.Overloaded, errors.ProjectionLag, errors.OtherReadModel, errors.Unavailable)
 
 
 def status_of(error: errors.TwofoldError, domain: str) -> status_pb2.Status:

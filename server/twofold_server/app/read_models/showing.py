@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -61,7 +62,7 @@ def print_json(message: Message) -> None:
 def print_projection(projection: pb.Projection) -> None:
     """One projection and its builds as tables."""
     print_projections([projection])
-    table = Table("build", "state", "version", "begun", title="builds", title_justify="left")
+    table = Table("build", "state", "version", "begun", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("position", justify="right")
     table.add_column("trouble")
     for build in projection.builds:
@@ -78,7 +79,7 @@ def print_projection(projection: pb.Projection) -> None:
 
 def print_projections(projections: list[pb.Projection]) -> None:
     """Projections as a table, and what troubles them below it."""
-    table = Table("projection", "state", "build", "version", "sync")
+    table = Table("projection", "state", "build", "version", "sync", box=SIMPLE_HEAD, pad_edge=False)
     for name in ("position", "behind", "lag", "dead letters"):
         table.add_column(name, justify="right")
     for each in projections:

@@ -1,0 +1,56 @@
+"""Workers of a rebuild as child processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from twofold_server.projections.crew import WorkersFailed
+from twofold_server.projections.parts import Part
+from twofold_server.settings import Settings
+
+NICE = 10
+"""Workers give way to the servers of the same machine."""
+
+
+class ProcessCrew:
+    """See Crew."""
+
+    def __init__(self, settings: Settings) -> None:
+        """The workers get the same settings."""
+        self._settings = settings
+
+    async def fold(self, parts: Sequence[Part], *, pause: float, tell: Callable[[int, int], None]) -> None:
+        """See Crew."""
+        left = [part for part in parts if part.position < part.target]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for part in left:
+                    group.create_task(self._work(part, pause, tell))
+        except* WorkersFailed as failed:
+            raise failed.exceptions[0] from None
+
+    async def _work(self, part: Part, pause: float, tell: Callable[[int, int], None]) -> None:
+        what = {"part": asdict(part), "pause": pause, "nice": NICE}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "twofold_server.app.rebuild_worker", json.dumps(what)),
+            env={**os.environ, **self._settings.as_environment()},
+            stdin=asyncio.subprocess.PIPE,  # its end is the worker's: the kernel closes it when we die
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C reaches the projector, which ends its workers in its own time
+        )
+        assert process.stdout is not None
+        try:
+            async for line in process.stdout:
+                tell(part.part, int(line))
+            code = await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if code != 0:
+            raise WorkersFailed(f"the worker of part {part.part} ended with exit code {code}")
