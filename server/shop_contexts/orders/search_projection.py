@@ -65,7 +65,9 @@ def _changes(event: Event[Any], rows: Rows) -> None:
         text = rows.get(OrderTextRow, row.number)
         if text is None:
             raise LookupError(f"no text for order {event.aggregate_id}")
-        text.words = words_of(order)
+        words = words_of(order)
+        if words != text.words:  # writing it costs as much as all the rest
+            text.words = words
 
 
 def _related(event: Event[Any], rows: Rows) -> Iterable[tuple[type[Any], Hashable]]:

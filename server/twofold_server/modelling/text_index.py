@@ -131,6 +131,8 @@ def _groups(pieces: Sequence[str]) -> list[str]:
 
 
 def _words(text: str) -> list[str]:
+    if text.isascii() and text.isprintable():
+        return text.lower().split()
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     return "".join(_letter(each) for each in plain).split()
 
