@@ -26,6 +26,7 @@ from twofold_server.database import Database, open_database
 from twofold_server.errors import InvalidRequest, NotFound, Unavailable
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.modelling import Event, Projection, Rows
+from twofold_server.projections.checkpoints import read_standing
 from twofold_server.projections.fold import Fold
 from twofold_server.projections.letters import DeadLetter
 from twofold_server.projections.parking import DIED, LARGEST, ParkingFold, Patience, TooManyParked
@@ -327,6 +328,26 @@ async def test_a_skipped_event_is_left_out_and_recorded(shop: Shop) -> None:
     (skip,) = await shop.database.read(lambda c: skipped(c, shop.fold.scope))
     assert (skip.position, skip.skipped_by, skip.reason) == (3, "ada", "a test payment")
     assert skip.error == "ValueError: poison"
+
+
+async def test_each_answer_can_tell_how_many_keys_are_parked(shop: Shop) -> None:
+    shop.poison = {3, 4}
+    await shop.begin()
+
+    async def told() -> int:
+        found = await shop.database.read(lambda c: read_standing(c, "orders"))
+        assert found is not None
+        return found.parked
+
+    await shop.parking.apply(shop.history.events[:1])
+    assert await told() == 0
+    await shop.apply()
+    assert await told() == 2
+    shop.poison = {4}
+    await shop.redelivery.retry("order-a")
+    assert await told() == 1
+    await shop.redelivery.skip("order-b", 4, who="ada", why="a test")
+    assert await told() == 0
 
 
 async def test_only_a_parked_event_is_retried_or_skipped(shop: Shop) -> None:

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18twofold/v1/reading.proto\x12\ntwofold.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\x9f\x01\n\x0bReadOptions\x12#\n\x11\x63onsistency_token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12:\n\x08max_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\xac\x02\x32\x00\x12/\n\x08on_stale\x18\x03 \x01(\x0e\x32\x13.twofold.v1.OnStaleB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\x85\x01\n\x08ReadInfo\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\r\n\x05stale\x18\x02 \x01(\x08\x12&\n\x03lag\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11\x63onsistency_token\x18\x04 \x01(\t\x12\x15\n\rlag_positions\x18\x05 \x01(\x03*J\n\x07OnStale\x12\x18\n\x14ON_STALE_UNSPECIFIED\x10\x00\x12\x12\n\x0eON_STALE_SERVE\x10\x01\x12\x11\n\rON_STALE_FAIL\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18twofold/v1/reading.proto\x12\ntwofold.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"\x9f\x01\n\x0bReadOptions\x12#\n\x11\x63onsistency_token\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12:\n\x08max_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\xac\x02\x32\x00\x12/\n\x08on_stale\x18\x03 \x01(\x0e\x32\x13.twofold.v1.OnStaleB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\x9a\x01\n\x08ReadInfo\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\r\n\x05stale\x18\x02 \x01(\x08\x12&\n\x03lag\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11\x63onsistency_token\x18\x04 \x01(\t\x12\x15\n\rlag_positions\x18\x05 \x01(\x03\x12\x13\n\x0bparked_keys\x18\x06 \x01(\x03*J\n\x07OnStale\x12\x18\n\x14ON_STALE_UNSPECIFIED\x10\x00\x12\x12\n\x0eON_STALE_SERVE\x10\x01\x12\x11\n\rON_STALE_FAIL\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,10 +39,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_READOPTIONS'].fields_by_name['max_wait']._serialized_options = b'\272H\n\252\001\007\"\003\010\254\0022\000'
   _globals['_READOPTIONS'].fields_by_name['on_stale']._loaded_options = None
   _globals['_READOPTIONS'].fields_by_name['on_stale']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_ONSTALE']._serialized_start=399
-  _globals['_ONSTALE']._serialized_end=473
+  _globals['_ONSTALE']._serialized_start=420
+  _globals['_ONSTALE']._serialized_end=494
   _globals['_READOPTIONS']._serialized_start=102
   _globals['_READOPTIONS']._serialized_end=261
   _globals['_READINFO']._serialized_start=264
-  _globals['_READINFO']._serialized_end=397
+  _globals['_READINFO']._serialized_end=418
 # @@protoc_insertion_point(module_scope)

@@ -89,14 +89,19 @@ class ReadInfo(_message.Message):
     LAG_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     LAG_POSITIONS_FIELD_NUMBER: _builtins.int
+    PARKED_KEYS_FIELD_NUMBER: _builtins.int
     position: _builtins.int
-    """The log position up to which the read model had applied every event."""
+    """The log position up to which the read model had applied every event, but for those of parked keys."""
     stale: _builtins.bool
     """True when a token asked for more than this position."""
     consistency_token: _builtins.str
     """A token for this position: hand it to the next query to never read older than this answer."""
     lag_positions: _builtins.int
     """How many positions the read model is behind the log, as far as it knows; zero when it is level."""
+    parked_keys: _builtins.int
+    """How many keys (streams) of the read model are parked, because an event of theirs could not be applied:
+    their rows stay as they were before it, whatever the position. 0 as long as all is well.
+    """
     @_builtins.property
     def lag(self) -> _duration_pb2.Duration:
         """How far the read model is behind the log in time, as far as it knows; zero when it is level."""
@@ -109,10 +114,11 @@ class ReadInfo(_message.Message):
         lag: _duration_pb2.Duration | None = ...,
         consistency_token: _builtins.str = ...,
         lag_positions: _builtins.int = ...,
+        parked_keys: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lag", b"lag"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "lag", b"lag", "lag_positions", b"lag_positions", "position", b"position", "stale", b"stale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "lag", b"lag", "lag_positions", b"lag_positions", "parked_keys", b"parked_keys", "position", b"position", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

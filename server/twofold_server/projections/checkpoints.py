@@ -50,11 +50,13 @@ builds = Table(
     Column("tables", Text, nullable=False),
     Column("first_table", String(100), nullable=False),
     Column("relation", BigInteger),
+    Column("parked", BigInteger, nullable=False, server_default="0"),
 )
 """One row for each build, written in the transaction of the rows that it speaks for.
 
 ``tables`` are the plain names, as JSON: a projector of another version must be able to rename and drop them.
-``relation`` is the oid of ``first_table`` on PostgreSQL, see `read_checkpoint`.
+``relation`` is the oid of ``first_table`` on PostgreSQL, see `read_checkpoint`. ``parked`` counts the keys
+that have dead letters, so that each answer can tell of them.
 """
 
 
@@ -95,6 +97,8 @@ class Checkpoint:
     """How it is being built, for whoever goes on with it."""
     tables: Sequence[str] = ()
     """The plain names of its tables."""
+    parked: int = 0
+    """How many keys have dead letters: their rows are behind."""
 
 
 _OF_PROJECTION = select(builds).where(builds.c.projection == bindparam("wanted")).order_by(builds.c.build)
@@ -141,6 +145,7 @@ class Standing(NamedTuple):
     recorded_at: int
     head: int
     created_at: int
+    parked: int
 
 
 def read_standing(connection: Connection, projection: str) -> Standing | None:
@@ -202,6 +207,12 @@ def insert_build(connection: Connection, fresh: Checkpoint) -> None:
 def advance(connection: Connection, current: Checkpoint, following: Checkpoint) -> None:
     """Move the checkpoint on; raises TakenOver where it is not ``current`` any more."""
     _swap(connection, current, following)
+
+
+def tell_parked(connection: Connection, build: Checkpoint, keys: int) -> None:
+    """Write beside a build's checkpoint how many of its keys have dead letters."""
+    mine = (builds.c.projection == build.projection) & (builds.c.build == build.build)
+    connection.execute(update(builds).where(mine).values(parked=keys))
 
 
 def now() -> int:

@@ -16,7 +16,14 @@ from twofold_server.event_store.events import RecordedEvent
 from twofold_server.messages.events import EventCodec
 from twofold_server.modelling import Projection
 from twofold_server.projections.attempts import Attempts, begin
-from twofold_server.projections.checkpoints import Checkpoint, TakenOver, advance, read_build, take_over
+from twofold_server.projections.checkpoints import (
+    Checkpoint,
+    TakenOver,
+    advance,
+    read_build,
+    take_over,
+    tell_parked,
+)
 from twofold_server.projections.handlers import Handlers
 from twofold_server.projections.letters import Scope, park, parked_among, parked_keys, set_aside
 from twofold_server.projections.notices import Written
@@ -150,6 +157,7 @@ class Fold:
             def work(connection: Connection) -> None:
                 advance(connection, current, following)
                 park(connection, self.scope, event, attempts=attempts, error=error)
+                tell_parked(connection, current, self._parked + 1)
 
             await self._database.write(work)
             self._written = Written(current.position, following.position, {})
@@ -173,7 +181,10 @@ class Fold:
 
         def fenced(connection: Connection) -> tuple[T, int]:
             advance(connection, current, following)
-            return work(connection), parked_keys(connection, self.scope)
+            result, parked = work(connection), parked_keys(connection, self.scope)
+            if parked != self._parked:
+                tell_parked(connection, current, parked)
+            return result, parked
 
         result, self._parked = await self._database.write(fenced)
         self._checkpoint = following

@@ -19,6 +19,7 @@ from twofold_server.projections.checkpoints import (
 )
 from twofold_server.projections.letters import letters
 from twofold_server.projections.parts import parts
+from twofold_server.projections.skips import skips
 from twofold_server.projections.tables import make_first, table_names
 
 SCHEMA = 2
@@ -26,7 +27,7 @@ SCHEMA = 2
 _CHECKPOINTS = "projection_checkpoints"
 """What schema 1 had for `projection_builds`."""
 
-ENGINE_TABLES = (builds, parts, letters, attempts_table)
+ENGINE_TABLES = (builds, parts, letters, attempts_table, skips)
 """What the engine keeps beside the projections' own tables: their modules must have been imported."""
 
 read_store = Table(

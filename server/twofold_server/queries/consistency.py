@@ -50,5 +50,6 @@ def read_info(checkpoint: Checkpoint, known: Position) -> ReadInfo:
         position=checkpoint.position,
         lag=Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9)),
         lag_positions=positions,
+        parked_keys=checkpoint.parked,
         consistency_token=consistency_token(checkpoint.log_id, checkpoint.position),
     )

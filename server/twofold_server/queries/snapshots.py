@@ -39,6 +39,10 @@ class Checkpoint(Protocol):
     def head(self) -> int:
         """The position of the log's last event, as far as the projector knew."""
 
+    @property
+    def parked(self) -> int:
+        """How many keys have dead letters, so that their rows are behind."""
+
 
 ReadCheckpoint = Callable[[Connection, str], Checkpoint | None]
 """From a connection and the name of a projection to its checkpoint; None before there is one."""
