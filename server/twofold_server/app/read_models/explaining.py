@@ -50,7 +50,9 @@ def _print(answer: pb.ExplainRowResponse, *, first: bool, key: str) -> None:
 
 
 def _table(steps: Sequence[pb.ExplainedStep]) -> Table:
-    table = Table("position", "event", "when", "who", "field", "before", "after")
+    table = Table("position", "event", "when", "who")
+    for heading in ("field", "before", "after"):
+        table.add_column(heading, overflow="fold")
     for step in steps:
         event = step.event_type.rpartition(".")[2]
         told = [f"{step.position:,}", event, step.recorded_at.ToJsonString()[:19], step.actor]

@@ -73,14 +73,15 @@ class _Bar:
 
     def __init__(self, name: str, *, quiet: bool) -> None:
         self._name = name
+        console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
-            disable=quiet,
+            disable=quiet or not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
 
@@ -129,7 +130,9 @@ def _in_words(summary: pb.VerifySummary) -> str:
 
 
 def _table(found: Sequence[pb.RowDifference]) -> Table:
-    table = Table("table", "key", "field", "stored", "expected")
+    table = Table()
+    for heading in ("table", "key", "field", "stored", "expected"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "key")
     for each in found:
         where = Text(each.table or f"rule: {each.rule}"), Text(", ".join(each.key))
         if each.kind in (pb.DIFFERENCE_KIND_MISSING, pb.DIFFERENCE_KIND_SURPLUS):

@@ -50,7 +50,7 @@ class Patrol:
         first = next(iter(wrong.values()))
         return (
             f"not what the log makes of it: {first}"
-            + (f", and {len(wrong) - 1:,} more rows" if len(wrong) > 1 else "")
+            + (f", and {len(wrong) - 1:,} more" if len(wrong) > 1 else "")
             + f"; see `twofold projections verify {projection}`"
         )
 
