@@ -257,6 +257,25 @@ async def test_a_projector_that_was_replaced_mends_nothing(model: ReadModel, dat
 # --- while the projector goes on ----------------------------------------------------------------------
 
 
+async def test_what_was_not_applied_yet_is_not_expected(model: ReadModel) -> None:
+    model.history.add(OrderCancelled(order_id=some_order(model), reason="no"))
+    model.history.created()
+    assert await model.verify() == []
+    assert await model.verify_sample() == []
+
+
+@pytest.mark.parametrize("how", ["verify", "verify_sample"])
+async def test_a_row_is_mended_as_far_as_the_read_model_is(model: ReadModel, how: str) -> None:
+    order_id = some_order(model)
+    model.history.add(OrderCancelled(order_id=order_id, reason="no"))
+    await model.edit(update(OrderRow).where(OrderRow.order_id == order_id).values(customer_id="eve"))
+    await getattr(model, how)(mend=True)
+    orders = folded(model.history.events[:-1])
+    assert await rows_of(model.database) == (orders, len(orders))
+    await model.catch_up()
+    assert await is_the_fold(model)
+
+
 async def test_nothing_is_found_while_events_are_applied(
     model: ReadModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.conditions import until
 from tests.e2e.shop import Shop, a_payment, item, visiting
-from tests.e2e.systems import System
+from tests.e2e.systems import NOT_SERVING, SERVING, System
 from tests.e2e.test_projections_command import said
 from twofold.v1 import projection_service_pb2 as pb
 from twofold.v1.projection_service_pb2_grpc import ProjectionServiceStub
@@ -147,3 +147,28 @@ async def test_nothing_is_found_while_commands_are_taken(own_system: System) -> 
         finally:
             done.set()
         assert await work > 10
+
+
+async def test_what_was_edited_by_hand_is_noticed_in_the_background_and_told_by_health(
+    own_system: System,
+) -> None:
+    await own_system.up(verify_rows_per_second="50")
+    async with visiting(own_system) as shop:
+        orders = await some_orders(shop)
+    await level(own_system, 7)
+    assert await own_system.health("projector", "twofold.proof") == SERVING
+    edit(own_system, "UPDATE orders SET status = 9 WHERE order_id = ?", orders[3])
+
+    async def is_told() -> bool:
+        return await own_system.health("projector", "twofold.proof") == NOT_SERVING
+
+    await until(is_told, "the row is noticed")
+    assert await own_system.health("projector", "twofold.projector") == SERVING
+    _, out, _ = await said(own_system, "status", "orders", "--json")
+    assert f"orders {orders[3]}: status is 9, not 1" in json.loads(out)["trouble"]
+    assert (await verified(own_system, "orders", "--repair"))[0] == 0
+
+    async def is_right_again() -> bool:
+        return await own_system.health("projector", "twofold.proof") == SERVING
+
+    await until(is_right_again, "the mended row is noticed")
