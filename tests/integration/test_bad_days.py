@@ -85,7 +85,7 @@ async def test_messages_that_are_lost_doubled_late_and_shuffled_do_no_harm(
             await is_published(world)
         await world.becomes_level()
         assert projector.trouble == ""
-    assert ways[0].arrived or sync.startswith("scheduled"), "nothing came from the broker"
+    assert any(way.arrived for way in ways) or sync.startswith("scheduled"), "nothing came from the broker"
 
 
 @pytest.mark.parametrize("harm", ["purge", "delete"])
