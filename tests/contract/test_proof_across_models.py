@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, select, text, update
 
-from shop.orders.v1.events_pb2 import OrderCancelled
+from shop.orders.v1.events_pb2 import OrderCancelled, OrderItemAdded
 from shop_contexts.orders.projections import orders_projection
 from shop_contexts.orders.rules import order_rules
 from shop_contexts.orders.sales_projection import order_sales_projection
@@ -21,17 +22,18 @@ from shop_contexts.orders.sales_tables import (
 from shop_contexts.orders.search_projection import order_search_projection
 from shop_contexts.orders.search_tables import OrderTextRow
 from shop_contexts.orders.tables import OrderRow
-from tests.order_histories import History, order_codec
+from tests.order_histories import History, euros, order_codec
 from tests.read_proofs import LOG, ListLog
 from twofold_server.database import Database, open_database
 from twofold_server.database.sqlite import SqliteDatabase
-from twofold_server.errors import InvalidRequest, NotFound
+from twofold_server.errors import InvalidRequest, NotFound, Unavailable
 from twofold_server.projections.fold import Fold
 from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.proof import rules
 from twofold_server.projections.proof.differences import Difference, Kind
 from twofold_server.projections.proof.findings import Summary
 from twofold_server.projections.proof.proofs import Proofs, Wanted
+from twofold_server.projections.redelivery import Redelivery
 from twofold_server.projections.schema import prepare
 
 PROJECTIONS = [orders_projection, order_sales_projection, order_search_projection]
@@ -183,6 +185,38 @@ async def test_what_waits_in_the_dead_letters_is_not_expected(models: Models) ->
         "rule sales are those of the orders: "
         "not the same events are parked or skipped in orders and order_sales",
     )
+
+
+async def test_what_was_skipped_is_not_expected_and_what_came_after_it_is(models: Models) -> None:
+    fold = models.folds["orders"]
+    order_id = models.history.created()
+    await models.catch_up()
+    models.history.paid(order_id)
+    paid = models.history.events[-1]
+    await fold.park(paid, attempts=5, error="no")
+    models.history.add(OrderItemAdded(order_id=order_id, product_id="a", quantity=1, unit_price=euros("1")))
+    await models.catch_up()
+    redelivery = Redelivery(fold=fold, log=ListLog(models.history))
+    await redelivery.skip(paid.stream_name, paid.position, who="ada", why="it never was")
+    differences, _ = await models.found("orders")
+    assert [each.table for each in differences if each.kind is not Kind.RULE] == []
+    story = await models.proofs.explain("orders", "orders", [order_id])
+    assert [step.event.position for step in story.steps] == [paid.position - 1, paid.position + 1]
+
+
+async def test_rows_of_another_version_are_not_judged(models: Models) -> None:
+    newer = Proofs(
+        database=models.database,
+        projections=[replace(orders_projection, version=2)],
+        rules=order_rules,
+        codec=order_codec(),
+        log=ListLog(models.history),
+        fold_of=models.folds.__getitem__,
+        notices=ProgressNotices(None),
+    )
+    for wanted in (Wanted(projection="orders"), Wanted(projection="orders", sample=5)):
+        with pytest.raises(Unavailable, match="queries read version 1 of orders, this is version 2"):
+            [each async for each in newer.verify(wanted)]
 
 
 # --- explaining -----------------------------------------------------------------------------------------
