@@ -26,7 +26,7 @@ from twofold_server.database import Database, open_database
 from twofold_server.errors import InvalidRequest, NotFound, Unavailable
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.modelling import Event, Projection, Rows
-from twofold_server.projections.checkpoints import read_standing
+from twofold_server.projections.checkpoints import read_standing, tell_parked
 from twofold_server.projections.fold import Fold
 from twofold_server.projections.letters import DeadLetter
 from twofold_server.projections.parking import DIED, LARGEST, ParkingFold, Patience, TooManyParked
@@ -343,6 +343,9 @@ async def test_each_answer_can_tell_how_many_keys_are_parked(shop: Shop) -> None
     assert await told() == 0
     await shop.apply()
     assert await told() == 2
+    await shop.database.write(lambda c: tell_parked(c, shop.fold.checkpoint, 0))
+    await shop.begin()
+    assert await told() == 2, "whoever takes over counts again"
     shop.poison = {4}
     await shop.redelivery.retry("order-a")
     assert await told() == 1

@@ -124,7 +124,10 @@ class Fold:
         mine = take_over(connection, self._projection, log_id, self._build)
         scope = Scope(self.name, mine.build)
         suspect = begin(connection, scope, mine.position + 1)
-        return mine, suspect, parked_keys(connection, scope)
+        parked = parked_keys(connection, scope)
+        if parked != mine.parked:  # the workers of a rebuild have parked some
+            tell_parked(connection, mine, parked)
+        return mine, suspect, parked
 
     async def refresh(self) -> None:
         """Read the checkpoint again, after a transaction of unknown end; raises TakenOver."""
