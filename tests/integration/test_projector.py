@@ -8,6 +8,7 @@ import json
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import nats
@@ -148,6 +149,7 @@ class World:
         *,
         between: Callable[[Hints], Hints] = lambda hints: hints,
         turns: Turns | None = None,
+        version: int = 1,
     ) -> AsyncIterator[Projector]:
         """A projector at work; ``between`` may spoil what comes from the broker."""
         async with AsyncExitStack() as stack:
@@ -155,7 +157,7 @@ class World:
             log = await stack.enter_async_context(open_event_log(self.commands.address))
             projector = Projector(
                 database=self.database,
-                projections=[orders_projection],
+                projections=[replace(orders_projection, version=version)],
                 codec=order_codec(),
                 log=log,
                 hints=lambda: between(
