@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, func, literal, select, tuple_
 
-from twofold_server.modelling.text_index import are_few, indexed, texts_of
+from twofold_server.modelling.text_index import few_indexed, indexed, texts_of
 
 WALK = 5_000
 """Rows of the list that are looked at before the index is asked."""
@@ -64,9 +64,14 @@ class Search:
         if not self.pieces:
             total = self._count(connection, select(self.number).where(*self.where))
             return Found(self._page(connection), min(total, COUNTED), total > COUNTED)
-        if are_few(connection, self.words, self.pieces, FEW):
-            return self._by_index(connection)
+        few = few_indexed(connection, self.words, self.pieces, FEW)
+        if few is not None:
+            return self._among(connection, few)
         return self._by_walking(connection) or self._by_index(connection)
+
+    def _among(self, connection: Connection, numbers: Any) -> Found:
+        total = self._count(connection, select(self.number).where(self.number.in_(numbers), *self.where))
+        return Found(self._page(connection, numbers), min(total, COUNTED), total > COUNTED)
 
     def _by_walking(self, connection: Connection) -> Found | None:
         """The page, where a walk of the list finds all of it; otherwise None."""
@@ -76,24 +81,22 @@ class Search:
         walked = _length(connection, select(first))
         matching = select(texts.number).join(first, first.c[0] == texts.number).where(*seen)
         total = _length(connection, matching)
-        if walked < WALK:
-            return Found(self._page(connection, select(texts.number).where(*seen)), total, False)
         near = self._walked([*self.where, *self._beyond()]).subquery()
         on_the_way = select(texts.number).join(near, near.c[0] == texts.number).where(*seen)
         rows = self._page(connection, on_the_way)
+        if walked < WALK:
+            return Found(rows, total, False)
         return Found(rows, max(total, self.skip + self.size), True) if len(rows) > self.size else None
 
     def _by_index(self, connection: Connection) -> Found:
         # PostgreSQL would otherwise look at every text in the order of the list.
         hits = indexed(connection, self.words, self.pieces).cte("hits")
-        among = select(hits.prefix_with("MATERIALIZED", dialect="postgresql").c[0])
-        total = self._count(connection, select(self.number).where(self.number.in_(among), *self.where))
-        return Found(self._page(connection, among), min(total, COUNTED), total > COUNTED)
+        return self._among(connection, select(hits.prefix_with("MATERIALIZED", dialect="postgresql").c[0]))
 
     def _walked(self, where: Sequence[ColumnElement[bool]]) -> Select[Any]:
         return select(self.number).where(*where).order_by(*self._sorted()).limit(WALK)
 
-    def _page(self, connection: Connection, among: Select[Any] | None = None) -> Sequence[Any]:
+    def _page(self, connection: Connection, among: Any = None) -> Sequence[Any]:
         found = select(*self.columns).where(*self.where, *self._beyond())
         if among is not None:
             found = found.where(self.number.in_(among))
