@@ -7,6 +7,7 @@ at. A piece of one or two characters has no group of its own, so it stands for t
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Connection,
     Select,
     Text,
+    any_,
     bindparam,
     column,
     func,
@@ -112,6 +114,14 @@ def few_indexed(connection: Connection, words: Any, pieces: Sequence[str], most:
         return None
     found = connection.execute(indexed(connection, words, pieces).limit(most + 1)).scalars().all()
     return found if len(found) <= most else None
+
+
+def one_of(connection: Connection, number: ColumnElement[int], numbers: Sequence[int]) -> ColumnElement[bool]:
+    """The condition that a number is one of these, in one statement however many they are."""
+    if connection.dialect.name == "sqlite":
+        each = func.json_each(json.dumps(list(numbers))).table_valued(column("value", BigInteger))
+        return number.in_(select(each.c.value))
+    return number == any_(bindparam("numbers", list(numbers), ARRAY(BigInteger), unique=True))
 
 
 def _may_have(connection: Connection, words: Any, pieces: Sequence[str]) -> ColumnElement[bool]:

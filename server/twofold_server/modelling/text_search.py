@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, func, literal, select, tuple_
 
-from twofold_server.modelling.text_index import few_indexed, indexed, texts_of
+from twofold_server.modelling.text_index import few_indexed, indexed, one_of, texts_of
 
 WALK = 5_000
 """Rows of the list that are looked at before the index is asked."""
@@ -66,12 +66,12 @@ class Search:
             return Found(self._page(connection), min(total, COUNTED), total > COUNTED)
         few = few_indexed(connection, self.words, self.pieces, FEW)
         if few is not None:
-            return self._among(connection, few)
+            return self._among(connection, one_of(connection, self.number, few))
         return self._by_walking(connection) or self._by_index(connection)
 
-    def _among(self, connection: Connection, numbers: Any) -> Found:
-        total = self._count(connection, select(self.number).where(self.number.in_(numbers), *self.where))
-        return Found(self._page(connection, numbers), min(total, COUNTED), total > COUNTED)
+    def _among(self, connection: Connection, among: ColumnElement[bool]) -> Found:
+        total = self._count(connection, select(self.number).where(among, *self.where))
+        return Found(self._page(connection, among), min(total, COUNTED), total > COUNTED)
 
     def _by_walking(self, connection: Connection) -> Found | None:
         """The page, where a walk of the list finds all of it; otherwise None."""
@@ -83,23 +83,27 @@ class Search:
         total = _length(connection, matching)
         near = self._walked([*self.where, *self._beyond()]).subquery()
         on_the_way = select(texts.number).join(near, near.c[0] == texts.number).where(*seen)
-        rows = self._page(connection, on_the_way)
+        rows = self._page(connection, self.number.in_(on_the_way))
         if walked < WALK:
             return Found(rows, total, False)
         return Found(rows, max(total, self.skip + self.size), True) if len(rows) > self.size else None
 
     def _by_index(self, connection: Connection) -> Found:
+        hits = indexed(connection, self.words, self.pieces)
+        found = connection.execute(hits.limit(COUNTED + 1)).scalars().all()
+        if len(found) <= COUNTED:
+            return self._among(connection, one_of(connection, self.number, found))
         # PostgreSQL would otherwise look at every text in the order of the list.
-        hits = indexed(connection, self.words, self.pieces).cte("hits")
-        return self._among(connection, select(hits.prefix_with("MATERIALIZED", dialect="postgresql").c[0]))
+        every = hits.cte("hits").prefix_with("MATERIALIZED", dialect="postgresql")
+        return self._among(connection, self.number.in_(select(every.c[0])))
 
     def _walked(self, where: Sequence[ColumnElement[bool]]) -> Select[Any]:
         return select(self.number).where(*where).order_by(*self._sorted()).limit(WALK)
 
-    def _page(self, connection: Connection, among: Any = None) -> Sequence[Any]:
+    def _page(self, connection: Connection, among: ColumnElement[bool] | None = None) -> Sequence[Any]:
         found = select(*self.columns).where(*self.where, *self._beyond())
         if among is not None:
-            found = found.where(self.number.in_(among))
+            found = found.where(among)
         page = found.order_by(*self._sorted()).offset(self.skip).limit(self.size + 1)
         return connection.execute(page).all()
 
