@@ -19,6 +19,7 @@ from tests.e2e.drill.blows import Blow, Running, blows
 from tests.e2e.drill.callers import Caller
 from tests.e2e.drill.journal import Journal
 from tests.e2e.drill.read_model import audit_read_model
+from tests.e2e.drill.rebuilder import Rebuilder, audit_by_verify
 from tests.e2e.drill.report import table
 from tests.e2e.drill.scale import SCALE, SECONDS
 from tests.e2e.drill.watchers import Watch, nats_connection, watch_log, watch_stream
@@ -80,7 +81,9 @@ class Drill:
         stop = asyncio.Event()
         callers = [Caller(shop, self.journal, shared=shared, seed=n) for n in range(SCALE.callers)]
         importer = Importer(shop.client.stub(BatchServiceStub), self.journal, orders=2, seed=SCALE.callers)
-        async with _failing_together(importer.run(stop), *(caller.run(stop) for caller in callers)):
+        rebuilder = Rebuilder(self._system.projector_address, self.journal)
+        work = [importer.run(stop), rebuilder.run(stop), *(caller.run(stop) for caller in callers)]
+        async with _failing_together(*work):
             try:
                 yield
             finally:
@@ -151,7 +154,7 @@ async def test_nothing_is_lost_doubled_or_torn_by_crashes(
     async with a_system(tmp_path, log_level="warning") as system:
         drill = Drill(system, seed)
         log = await drill.run()
-        faults = await drill.stream_findings(log)
+        faults = await drill.stream_findings(log) | await audit_by_verify(system.projector_address)
         await drill.stop()
         faults |= drill.findings(log)
     done = dict(drill.journal.counts) | {
