@@ -7,16 +7,19 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import grpc
 import pytest
 
 from shop.orders.v1.query_service_pb2 import GetOrderRequest
+from tests.contract.event_stores import postgres_url
 from tests.e2e.conditions import until
 from tests.e2e.drill.read_model import audit_read_model
 from tests.e2e.shop import Shop, an_order, visiting
-from tests.e2e.systems import SERVING, System, kill_role, role_process
+from tests.e2e.systems import SERVING, System, a_system, kill_role, role_process
 from tests.e2e.test_projections_command import listed, said
+from tests.postgres_server import postgres_server
 from twofold.v1 import projection_service_pb2 as pb
 from twofold.v1.batch_service_pb2 import BatchExecuteRequest
 from twofold.v1.batch_service_pb2_grpc import BatchServiceStub
@@ -171,3 +174,18 @@ async def _rebuild_with_pauses(system: System) -> None:
         with contextlib.suppress(grpc.aio.AioRpcError):
             async for _ in ProjectionServiceStub(channel).RebuildProjection(request):
                 pass
+
+
+@pytest.mark.postgres
+async def test_a_rebuild_on_postgresql_under_live_commands(tmp_path: Path) -> None:
+    with postgres_server() as postgres:
+        async with postgres_url(postgres) as url, a_system(tmp_path, read_database_url=url) as system:
+            await system.up()
+            async with visiting(system) as shop:
+                await fill(system)
+                async with living(shop):
+                    told = await rebuilt(system, "--workers", "2")
+                assert told[-1]["phase"] == "REBUILD_PHASE_SWITCHED"
+                assert await builds(system) == {1: "KEPT", 2: "LIVE"}
+                code, out, err = await said(system, "verify", "orders")
+                assert code == 0, out + err
