@@ -6,22 +6,20 @@ a moment. The PostgreSQL comes out of a wheel; what it uses itself is not in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
-from bench import postgres
 from bench.filling import fill
 from bench.load import Call, Sample, cpu, rates, sample, warm
 from bench.orders import echo_call, get_order
 from bench.report import Line, at_least, ratio
 from bench.run import Run
+from bench.stores import Database, on_postgres, sqlite
 from bench.system import System, echo
 from bench.turns import in_turns
 from bench.watching import wait_until_projected
 
-Database = Callable[[Run], AbstractContextManager[dict[str, str]]]
-"""Settings of a system whose read models are there."""
 ORDERS = 10_000
 IN_FLIGHT = 128
 
@@ -33,7 +31,7 @@ def measure(run: Run) -> Sequence[Line]:
             "echo": echo_call(*stack.enter_context(echo(run.new_folder()))),
             **{
                 f"{name}, {cached}": stack.enter_context(_get_order(run, database, cache=cache))
-                for name, database in (("SQLite", _sqlite), ("PostgreSQL", _postgres))
+                for name, database in (("SQLite", sqlite), ("PostgreSQL", on_postgres))
                 for cached, cache in (("no cache", "off"), ("cache", "memory"))
             },
         }
@@ -55,17 +53,6 @@ def _get_order(run: Run, database: Database, *, cache: str) -> Iterator[Call]:
         *_, server = system.start("nats", "command-server", "projector", "query-server")
         wait_until_projected(system, ORDERS)
         yield get_order(server, system, ORDERS)
-
-
-@contextmanager
-def _sqlite(_: Run) -> Iterator[dict[str, str]]:
-    yield {}
-
-
-@contextmanager
-def _postgres(run: Run) -> Iterator[dict[str, str]]:
-    with postgres.database(run.new_folder()) as url:
-        yield {"read_database_url": url}
 
 
 def _lines(samples: dict[str, list[Sample]]) -> Iterator[Line]:

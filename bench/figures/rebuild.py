@@ -15,7 +15,7 @@ import grpc
 
 from bench.report import Line, at_least, ratio
 from bench.run import Run
-from bench.stores import filled
+from bench.stores import filled, on_postgres, sqlite
 from bench.turns import in_turns
 from twofold.v1.projection_service_pb2 import DropBuildRequest, RebuildPhase, RebuildProjectionRequest
 from twofold.v1.projection_service_pb2_grpc import ProjectionServiceStub
@@ -25,20 +25,19 @@ PROJECTION = "orders"
 
 
 def measure(run: Run) -> Sequence[Line]:
-    """Both rates, and their ratio."""
+    """The rates, and their ratios."""
     count = EVENTS_FULL if run.full else EVENTS
-    with filled(run, count) as system:
-        address = system.settings.projector_address
-        found = in_turns(
-            run, {workers: partial(rebuild, address, count, workers=workers) for workers in (1, 2)}
-        )
-    return [
-        *(
-            Line(what=f"{workers} worker{'s' * (workers > 1)}", rounds=rates, unit="/s")
-            for workers, rates in found.items()
-        ),
-        ratio("two workers ÷ one", found[2], found[1], at_least(1.6)),
-    ]
+    lines: list[Line] = []
+    for name, database in (("SQLite", sqlite), ("PostgreSQL", on_postgres)):
+        with database(run) as settings, filled(run, count, settings=settings) as system:
+            address = system.settings.projector_address
+            found = in_turns(
+                run, {workers: partial(rebuild, address, count, workers=workers) for workers in (1, 2)}
+            )
+        lines += [Line(what=f"{name}, one worker", rounds=found[1], unit="/s")]
+        lines += [Line(what=f"{name}, two workers", rounds=found[2], unit="/s")]
+        lines += [ratio("two workers ÷ one", found[2], found[1], at_least(1.6))]
+    return lines
 
 
 def rebuild(address: str, events: int, *, workers: int) -> float:
