@@ -48,6 +48,6 @@ def day_shown(number: int) -> Date:
     return Date(year=number // 10_000, month=number // 100 % 100, day=number % 100)
 
 
-def wrong(name: str, why: str) -> InvalidRequest:
-    """What to raise for a request field."""
-    return InvalidRequest(f"{name}: {why}", violations=[(name, why)])
+def wrong(name: str, why: str, *, reason: str = "INVALID_PERIOD") -> InvalidRequest:
+    """What to raise for a request field that keeps the rules of the contract, and cannot be answered."""
+    return InvalidRequest(f"{name}: {why}", violations=[(name, why)], reason=reason)

@@ -66,7 +66,7 @@ def _order(order_by: str) -> _Order:
     try:
         return ORDERS[asked]
     except KeyError:
-        raise wrong("order_by", f"must be one of: {', '.join(ORDERS)}") from None
+        raise wrong("order_by", f"must be one of: {', '.join(ORDERS)}", reason="INVALID_ORDER_BY") from None
 
 
 def _after(keys: tuple[str, ...], order: _Order) -> list[Any]:
@@ -95,7 +95,7 @@ def _total_conditions(asked: OrderFilter) -> list[ColumnElement[bool]]:
     bounds = [m for m in ("total_from", "total_to") if asked.HasField(m)]
     currencies = {getattr(asked, name).currency_code for name in bounds}
     if len(currencies) > 1:
-        raise wrong("filter.total_to", "must be in the currency of total_from")
+        raise wrong("filter.total_to", "must be in the currency of total_from", reason="INVALID_FILTER")
     return [
         *(row.currency == currency for currency in currencies),
         *([row.total >= to_nanos(asked.total_from)] if "total_from" in bounds else []),

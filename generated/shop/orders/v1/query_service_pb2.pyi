@@ -526,7 +526,7 @@ class SearchOrdersRequest(_message.Message):
     """The words to find, 200 characters at most; all orders when left out."""
     order_by: _builtins.str
     """"create_time desc" (the newest first) when left out, or "create_time", "total desc" or "total".
-    Totals are sorted by currency first.
+    Totals are sorted by currency first. INVALID_ARGUMENT with INVALID_ORDER_BY for anything else.
     """
     page_size: _builtins.int
     """How many orders on a page: 50 when left out, 1,000 at most (more is read as 1,000)."""
