@@ -11,10 +11,16 @@ import pytest
 from tests.order_histories import History
 from twofold_server.errors import StartupError
 from twofold_server.event_store.events import RecordedEvent
+from twofold_server.modelling import Projection
 from twofold_server.projections.pacing import BatchedHints, ScheduledHints, paced
 from twofold_server.projections.strategies import EVENTUAL, Strategy, parse, strategies
 
-NAMES = ("orders", "order_sales")
+
+def projection(name: str, sync: str = "eventual") -> Projection:
+    return Projection(name=name, sync=sync, tables=[], handlers={}, prefetch={})
+
+
+PROJECTIONS = (projection("orders"), projection("order_sales", "batched(500, 0.05)"))
 
 
 class Source:
@@ -88,19 +94,26 @@ def test_a_strategy_is_read_and_shown(text: str, strategy: Strategy) -> None:
 )
 def test_what_is_no_strategy_is_told_with_what_there_is(text: str, why: str) -> None:
     with pytest.raises(StartupError) as refusal:
-        strategies({"orders": text}, NAMES)
+        strategies({"orders": text}, PROJECTIONS)
     assert str(refusal.value).startswith("TWOFOLD_PROJECTION_SYNC is wrong for projection orders: ")
     assert why in str(refusal.value)
 
 
-def test_each_projection_has_one_and_eventual_is_what_is_not_named() -> None:
-    found = strategies({"orders": "immediate"}, NAMES)
-    assert found == {"orders": Strategy(immediate=True), "order_sales": EVENTUAL}
+def test_each_projection_has_its_own_where_the_setting_does_not_name_it() -> None:
+    found = strategies({"orders": "immediate"}, PROJECTIONS)
+    assert found == {"orders": Strategy(immediate=True), "order_sales": Strategy(size=500, linger=0.05)}
+    found = strategies({"order_sales": "eventual"}, PROJECTIONS)
+    assert found == {"orders": EVENTUAL, "order_sales": EVENTUAL}
+
+
+def test_what_a_projection_declares_wrongly_is_told() -> None:
+    with pytest.raises(StartupError, match=r"^Projection.sync is wrong for projection reports: 'daily'"):
+        strategies({}, [projection("reports", "daily")])
 
 
 def test_an_unknown_projection_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(StartupError, match="names the projection order; there are order_sales, orders"):
-        strategies({"order": "immediate"}, NAMES)
+        strategies({"order": "immediate"}, PROJECTIONS)
 
 
 # --- batches ------------------------------------------------------------------------------------------

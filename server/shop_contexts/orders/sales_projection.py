@@ -61,6 +61,7 @@ def _first_day(at: datetime) -> int:
 
 order_sales_projection = Projection(
     name="order_sales",
+    sync="batched(500, 0.03)",
     tables=[
         UnshippedOrderRow,
         MonthlySalesRow,

@@ -79,6 +79,7 @@ def _related(event: Event[Any], rows: Rows) -> Iterable[tuple[type[Any], Hashabl
 
 order_search_projection = Projection(
     name="order_search",
+    sync="batched(500, 0.03)",
     tables=[OrderSearchRow, OrderTextRow],
     handlers=dict.fromkeys(changes, _changes) | {facts.OrderCreated: _begins},
     prefetch={OrderSearchRow: lambda event: event.data.order_id},

@@ -57,7 +57,7 @@ async def command_server(settings: Settings, stop: asyncio.Event) -> None:
     codec = EventCodec(contract for _, contract in contexts)
     find_deciders(contexts)
     _check_limits(settings, contexts)
-    sync = strategies(settings.projection_sync, _projections(contexts))
+    sync = strategies(settings.projection_sync, [p for context, _ in contexts for p in context.projections])
     health = Health()
     async with AsyncExitStack() as stack:
         store = await _open_log(stack, settings, contexts)

@@ -49,7 +49,7 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
     projections = with_retention(
         [projection for context, _ in contexts for projection in context.projections], settings.retention
     )
-    sync = strategies(settings.projection_sync, [projection.name for projection in projections])
+    sync = strategies(settings.projection_sync, projections)
     projections = _wanted(settings, projections)
     async with AsyncExitStack() as stack:
         alone = settings.read_database_url.startswith("sqlite")  # on PostgreSQL others may stand by

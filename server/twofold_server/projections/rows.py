@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain, islice
 from operator import attrgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
+    Dialect,
+    Insert,
     Integer,
     String,
     Table,
+    Update,
     bindparam,
     delete,
     insert,
@@ -25,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.orm.attributes import instance_state
 
-from twofold_server.event_store.sql.sets import are_in, is_in
+from twofold_server.event_store.sql.sets import Values, bind_rows, rows_in, values_in
 
 R = TypeVar("R")
 K = TypeVar("K")
@@ -76,9 +80,8 @@ class SessionRows:
             return
         self._known.update(((table, key), None) for key in wanted)
         key_of = _key_of(table)
-        for query in self._queries(table, wanted):
-            for row in self._session.scalars(query):
-                self._known[table, key_of(row)] = row
+        for row in self._find(table, wanted):
+            self._known[table, key_of(row)] = row
 
     def prefetch_each(self, places: Iterable[tuple[Any, Hashable]]) -> None:
         """The same for rows of several tables, each a table and a key: a statement a table."""
@@ -90,8 +93,8 @@ class SessionRows:
         try:
             row: R | None = self._known[table, key]
         except KeyError:
-            (query,) = self._queries(table, [key])
-            row = self._known[table, key] = self._session.scalar(query)
+            found = list(self._find(table, [key]))
+            row = self._known[table, key] = found[0] if found else None
         return row
 
     def add(self, row: object) -> None:
@@ -115,8 +118,8 @@ class SessionRows:
         # Deletes go first: a row may have been deleted and added again under its key.
         for table, keys in _grouped(self._deleted):
             physical = self._physical(table)
-            for among in _among(self._connection, physical, keys):
-                self._connection.execute(delete(physical).where(among))
+            for among, values in _among(self._connection.dialect, physical, keys):
+                self._connection.execute(delete(physical).where(among), values)
         # Rows whose columns were set in another order, or not all of them, need a statement of their own.
         for (added, *_), rows in _grouped(((type(row), *vars(row)), row) for row in self._added.values()):
             self._insert(added, rows)
@@ -135,7 +138,7 @@ class SessionRows:
     def _insert(self, table: Any, rows: Collection[Any]) -> None:
         columns = {name: key for name, key in _columns(table).items() if name in vars(next(iter(rows)))}
         values = [{key: getattr(row, name) for name, key in columns.items()} for row in rows]
-        self._connection.execute(insert(self._physical(table)), values)
+        self._connection.execute(_inserting(self._physical(table)), values)
 
     def _update(self, table: Any, rows: Collection[Any]) -> None:
         touched = set().union(*(instance_state(row).committed_state for row in rows))
@@ -144,21 +147,21 @@ class SessionRows:
             name: _OLD_KEY + key for name, key in _columns(table).items() if name in _key_names(table)
         }
         values = [{key: getattr(row, name) for name, key in columns.items()} for row in rows]
-        physical = self._physical(table)
-        same = [column == bindparam(_OLD_KEY + column.key) for column in physical.primary_key]
-        self._connection.execute(update(physical).where(*same), values)
+        self._connection.execute(_updating(self._physical(table)), values)
 
     def _physical(self, table: Any) -> Table:
         found: Table = self._tables.get(table, table.__table__)
         return found
 
-    def _queries(self, table: Any, keys: Collection[Any]) -> Iterator[Any]:
-        physical = self._physical(table)
-        entity = table if physical is table.__table__ else _entity(table, physical)
-        for among in _among(self._connection, physical, keys):
-            query = select(entity).where(among)
-            # In the order of the key: two who lock the same rows do not wait for each other for ever.
-            yield query.order_by(*physical.primary_key).with_for_update() if self._among_others else query
+    def _find(self, table: Any, keys: Collection[Any]) -> Iterator[Any]:
+        physical, dialect = self._physical(table), self._connection.dialect
+        if _by_constant_text(physical):
+            query = _finding(table, physical, dialect, self._among_others)
+            yield from self._session.scalars(query, _bound(dialect, physical, keys))
+            return
+        for among, values in _among(dialect, physical, keys):
+            query = _selecting(table, physical, among, lock=self._among_others)
+            yield from self._session.scalars(query, values)
 
 
 def _grouped(pairs: Iterable[tuple[K, V]]) -> Iterable[tuple[K, list[V]]]:
@@ -199,20 +202,60 @@ def _key_of(table: Any) -> Callable[[Any], Hashable]:
     return attrgetter(*_key_names(table))
 
 
-@cache
-def _entity(table: Any, physical: Table) -> Any:
-    """The class, read from another table of the same columns."""
-    return aliased(table, physical, adapt_on_names=True)
+# Statements are built once: building one for each batch took half of a small batch's time.
 
 
-def _among(connection: Connection, physical: Table, keys: Collection[Any]) -> Iterator[Any]:
-    """Conditions, each for some of the rows with these keys: a database takes only so many values."""
+@lru_cache(maxsize=1000)
+def _finding(table: Any, physical: Table, dialect: Dialect, lock: bool) -> Any:
+    return _selecting(table, physical, _is_wanted(dialect, physical), lock=lock)
+
+
+@lru_cache(maxsize=1000)
+def _inserting(physical: Table) -> Insert:
+    return insert(physical)
+
+
+@lru_cache(maxsize=1000)
+def _updating(physical: Table) -> Update:
+    same = [column == bindparam(_OLD_KEY + column.key) for column in physical.primary_key]
+    return update(physical).where(*same)
+
+
+def _selecting(table: Any, physical: Table, among: Any, *, lock: bool) -> Any:
+    # From another table of the same columns, where the build is not live.
+    entity = table if physical is table.__table__ else aliased(table, physical, adapt_on_names=True)
+    query = select(entity).where(among)
+    # In the order of the key: two who lock the same rows do not wait for each other for ever.
+    return query.order_by(*physical.primary_key).with_for_update() if lock else query
+
+
+def _by_constant_text(physical: Table) -> bool:
+    """Whether any number of keys can be bound to one statement."""
     columns = list(physical.primary_key)
-    if len(columns) == 1 and isinstance(columns[0].type, String):
-        yield is_in(connection, columns[0], keys)
-    elif len(columns) > 1 and all(isinstance(each.type, String | Integer) for each in columns):
-        yield are_in(connection, columns, keys)
-    else:
-        left = iter(keys)
-        while some := list(islice(left, _MOST_VALUES // len(columns))):
-            yield (tuple_(*columns) if len(columns) > 1 else columns[0]).in_(some)
+    kinds = (String,) if len(columns) == 1 else (String, Integer)
+    return all(isinstance(each.type, kinds) for each in columns)
+
+
+def _is_wanted(dialect: Dialect, physical: Table) -> ColumnElement[bool]:
+    columns = list(physical.primary_key)
+    return values_in(dialect, columns[0]) if len(columns) == 1 else rows_in(dialect, columns)
+
+
+def _bound(dialect: Dialect, physical: Table, keys: Collection[Any]) -> dict[str, object]:
+    columns = list(physical.primary_key)
+    if len(columns) == 1:
+        return {"wanted": Values(dialect).bind(keys)}
+    return bind_rows(dialect, columns, keys)
+
+
+def _among(
+    dialect: Dialect, physical: Table, keys: Collection[Any]
+) -> Iterator[tuple[ColumnElement[bool], dict[str, object]]]:
+    """Conditions, and what to bind: each for some of the keys, since a database takes only so many."""
+    if _by_constant_text(physical):
+        yield _is_wanted(dialect, physical), _bound(dialect, physical, keys)
+        return
+    columns = list(physical.primary_key)
+    left = iter(keys)
+    while some := list(islice(left, _MOST_VALUES // len(columns))):
+        yield (tuple_(*columns) if len(columns) > 1 else columns[0]).in_(some), {}

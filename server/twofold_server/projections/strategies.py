@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from twofold_server.errors import StartupError
+from twofold_server.modelling import Projection
 
 SETTING = "TWOFOLD_PROJECTION_SYNC"
 MOST_SECONDS = 86_400.0
@@ -60,20 +61,25 @@ def parse(text: str) -> Strategy:
     raise ValueError(f"{text!r} is none; {_HOW}")
 
 
-def strategies(setting: Mapping[str, str], projections: Collection[str]) -> dict[str, Strategy]:
-    """The strategy of each projection; raises StartupError for what cannot be meant."""
+def strategies(setting: Mapping[str, str], projections: Iterable[Projection]) -> dict[str, Strategy]:
+    """The strategy of each projection, its own where the setting names none.
+
+    Raises StartupError for what cannot be meant.
+    """
+    declared = {projection.name: projection.sync for projection in projections}
     for name in setting:
-        if name not in projections:
-            there_are = ", ".join(sorted(projections))
+        if name not in declared:
+            there_are = ", ".join(sorted(declared))
             raise StartupError(f"{SETTING} names the projection {name}; there are {there_are}")
-    return {name: _of(name, setting.get(name, "eventual")) for name in projections}
+    return {name: _of(name, text, setting.get(name)) for name, text in declared.items()}
 
 
-def _of(name: str, text: str) -> Strategy:
+def _of(name: str, declared: str, asked: str | None) -> Strategy:
     try:
-        return parse(text)
+        return parse(declared if asked is None else asked)
     except ValueError as error:
-        raise StartupError(f"{SETTING} is wrong for projection {name}: {error}") from None
+        where = "Projection.sync" if asked is None else SETTING
+        raise StartupError(f"{where} is wrong for projection {name}: {error}") from None
 
 
 def _size(events: int) -> int:

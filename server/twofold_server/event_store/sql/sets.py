@@ -45,24 +45,26 @@ def is_in(connection: Connection, name: ColumnElement[Any], values: Iterable[str
     return _in(dialect, name, bound)
 
 
-def are_in(
-    connection: Connection, columns: Sequence[ColumnElement[Any]], keys: Iterable[Sequence[Any]]
-) -> ColumnElement[bool]:
-    """A condition that columns of text or of integers together are one of these rows of values."""
-    rows = list(keys)
-    if connection.dialect.name == "sqlite":
-        each = func.json_each(bindparam("rows", json.dumps(rows), Text, unique=True)).table_valued(
-            column("value", Text)
-        )
+def rows_in(dialect: Dialect, columns: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+    """A condition that columns of text or of integers together are one of the rows given by ``bind_rows``."""
+    if dialect.name == "sqlite":
+        each = func.json_each(bindparam("rows", type_=Text)).table_valued(column("value", Text))
         values = [func.json_extract(each.c.value, f"$[{place}]") for place in range(len(columns))]
         return tuple_(*columns).in_(select(*values))
-    arrays = [
-        bindparam(name.key, [row[place] for row in rows], ARRAY(name.type), unique=True)
-        for place, name in enumerate(columns)
-    ]
+    arrays = [bindparam(f"wanted_{name.key}", type_=ARRAY(name.type)) for name in columns]
     unnested = func.unnest(*arrays).table_valued(*(column(f"value_{n}") for n in range(len(columns))))
     unnested = unnested.render_derived()
     return tuple_(*columns).in_(select(*unnested.c))
+
+
+def bind_rows(
+    dialect: Dialect, columns: Sequence[ColumnElement[Any]], keys: Iterable[Sequence[Any]]
+) -> dict[str, object]:
+    """What to bind to the parameters of ``rows_in``."""
+    rows = list(keys)
+    if dialect.name == "sqlite":
+        return {"rows": json.dumps(rows)}
+    return {f"wanted_{name.key}": [row[place] for row in rows] for place, name in enumerate(columns)}
 
 
 def _type(dialect: Dialect) -> Any:
