@@ -60,7 +60,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("figures", nargs="*", choices=[*FIGURES, []], metavar="FIGURE", help="all, if none")
     parser.add_argument("--rounds", type=int, default=5, help="how often each thing is measured (5)")
     parser.add_argument("--seconds", type=float, default=5, help="how long, each time (5)")
-    parser.add_argument("--full", action="store_true", help="the whole amount of data; takes an hour")
+    parser.add_argument("--full", action="store_true", help="the whole amount of data; takes hours")
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write everything that was measured there too"
     )
