@@ -19,7 +19,7 @@ class _HeadNotice(msgspec.Struct):
 class Feed:
     """The newest events of the log, up to a bound, and the position of its end."""
 
-    def __init__(self, log_id: str, head: int, *, capacity: int = 10_000) -> None:
+    def __init__(self, log_id: str, head: int, *, capacity: int = 4_000) -> None:
         self._log_id = log_id
         self._head = head
         self._recent: deque[RecordedEvent] = deque(maxlen=capacity)

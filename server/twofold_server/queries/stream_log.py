@@ -20,6 +20,10 @@ LOG_ID = "twofold-log-id"
 ANSWER_SECONDS = 10.0
 """How long a stream may take to come, unless the caller has less time."""
 
+TRIES = 3
+"""How often it is asked for its log id. Where a call is refused at once, gRPC's client now and then (1 in
+200) drops the metadata; what was said before is as good, so only the first answers may be in vain."""
+
 _OPTIONS = [
     # By default gRPC waits up to two minutes before it tries a server again that was away.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -42,11 +46,20 @@ class StreamLog:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = EventServiceStub(channel)
+        self._log_id = ""
 
     async def read(self, stream_name: str, seconds: float | None) -> Stream:
         """All events of a stream; raises Unavailable where the command server does not send them in time."""
         wait = ANSWER_SECONDS if seconds is None else max(0.0, min(seconds, ANSWER_SECONDS))
-        call = self._stub.ReadStream(ReadStreamRequest(stream_name=stream_name), timeout=wait)
+        for _ in range(TRIES):
+            log_id, events = await self._ask(ReadStreamRequest(stream_name=stream_name), wait)
+            self._log_id = log_id or self._log_id
+            if self._log_id:
+                return Stream(self._log_id, events)
+        raise _away(f"it does not state its log id in metadata {LOG_ID}")
+
+    async def _ask(self, request: ReadStreamRequest, seconds: float) -> tuple[str, list[RecordedEvent]]:
+        call = self._stub.ReadStream(request, timeout=seconds)
         try:
             return await _read(call)
         except grpc.aio.AioRpcError as error:
@@ -56,7 +69,7 @@ class StreamLog:
             raise
 
 
-async def _read(call: Any) -> Stream:
+async def _read(call: Any) -> tuple[str, list[RecordedEvent]]:
     log_id = str((await call.initial_metadata()).get(LOG_ID) or "")
     events: list[RecordedEvent] = []
     try:
@@ -65,9 +78,7 @@ async def _read(call: Any) -> Stream:
     except grpc.aio.AioRpcError as error:
         if error.code() != grpc.StatusCode.NOT_FOUND:
             raise
-    if not log_id:
-        raise _away(f"it does not state its log id in metadata {LOG_ID}")
-    return Stream(log_id, events)
+    return log_id, events
 
 
 def _away(why: str) -> Unavailable:
