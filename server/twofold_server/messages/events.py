@@ -13,6 +13,7 @@ from twofold_server.errors import Unavailable
 from twofold_server.messages.chains import find_chains
 from twofold_server.messages.contract import ContextContract, EventContract
 from twofold_server.messages.upcasting import Key
+from twofold_server.modelling import Event
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 R = TypeVar("R")
@@ -55,6 +56,18 @@ class EventCodec:
         except KeyError:
             raise self._unreadable(event) from None
         return read(event.data)
+
+    def event(self, recorded: Any) -> Event[Any]:
+        """A RecordedEvent as handlers and queries see it; raises as ``decode``."""
+        return Event(
+            self.decode(recorded),
+            recorded.position,
+            recorded.stream_name,
+            recorded.stream_version,
+            recorded.event_id,
+            time_of(recorded.recorded_at),
+            recorded.metadata,
+        )
 
     def newest(self, events: list[R]) -> list[R]:
         """RecordedEvents, encoded in today's revision of today's type; what is so already stays untouched."""

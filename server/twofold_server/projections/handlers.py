@@ -7,7 +7,7 @@ from typing import Any
 
 from twofold_server.errors import StartupError
 from twofold_server.event_store.events import RecordedEvent
-from twofold_server.messages.events import EventCodec, time_of
+from twofold_server.messages.events import EventCodec
 from twofold_server.modelling import Event, Projection, Rows
 
 Handler = Callable[[Event[Any], Rows], None]
@@ -31,15 +31,7 @@ class Handlers:
 
     def event(self, recorded: RecordedEvent) -> Event[Any]:
         """The event as a handler sees it."""
-        return Event(
-            self._codec.decode(recorded),
-            recorded.position,
-            recorded.stream_name,
-            recorded.stream_version,
-            recorded.event_id,
-            time_of(recorded.recorded_at),
-            recorded.metadata,
-        )
+        return self._codec.event(recorded)
 
     def apply(self, recorded: RecordedEvent, event: Event[Any], rows: Rows) -> None:
         """Change the rows as the event demands; raises whatever the handler raises."""

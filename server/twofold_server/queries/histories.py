@@ -8,10 +8,9 @@ from typing import Protocol
 from google.protobuf.message import Message
 
 from twofold.v1.reading_pb2 import ReadInfo
-from twofold_server.event_store.events import RecordedEvent
-from twofold_server.messages.events import EventCodec, time_of
+from twofold_server.messages.events import EventCodec
 from twofold_server.messages.tokens import consistency_token
-from twofold_server.modelling import Event, HistoryQuery
+from twofold_server.modelling import HistoryQuery
 from twofold_server.queries.answer import Answer, serialized
 from twofold_server.queries.bus import FoundQuery, Middleware, Next
 from twofold_server.queries.call import QueryCall
@@ -43,7 +42,7 @@ def answering_from_log(
             return await proceed(call)
         log_id, events = await log.read(query.stream_of(call.request), call.time_remaining)
         wanted = wanted_position(call, log_id)
-        response = query.answer(call.request, [_event(event, codec) for event in events])
+        response = query.answer(call.request, [codec.event(event) for event in events])
         position = max([wanted, *(event.position for event in events[-1:])])
         info = ReadInfo(position=position, consistency_token=consistency_token(log_id, position))
         return Answer(
@@ -54,15 +53,3 @@ def answering_from_log(
         )
 
     return answer
-
-
-def _event(recorded: RecordedEvent, codec: EventCodec) -> Event[Message]:
-    return Event(
-        codec.decode(recorded),
-        recorded.position,
-        recorded.stream_name,
-        recorded.stream_version,
-        recorded.event_id,
-        time_of(recorded.recorded_at),
-        recorded.metadata,
-    )
