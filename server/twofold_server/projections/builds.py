@@ -13,12 +13,12 @@ from sqlalchemy import Connection, delete, text, update
 from twofold_server.errors import NotFound, Rejected
 from twofold_server.modelling import Projection
 from twofold_server.projections.attempts import forget_attempts
-from twofold_server.projections.checkpoints import Checkpoint, builds, insert_build, now, read_builds
+from twofold_server.projections.checkpoints import Checkpoint, builds, fresh, insert_build, read_builds
 from twofold_server.projections.letters import Scope, remove_all
 from twofold_server.projections.parts import drop_parts, read_parts
 from twofold_server.projections.skips import forget_skips
 from twofold_server.projections.status import BuildState
-from twofold_server.projections.tables import FIRST, drop_beside, make_beside, rename, table_names
+from twofold_server.projections.tables import FIRST, drop_beside, make_beside, rename
 
 LOCK_MILLISECONDS = 200
 """How long a switch waits for queries under way on PostgreSQL; as long, new queries wait for the switch."""
@@ -39,23 +39,11 @@ def begin(connection: Connection, projection: Projection, log_id: str, plan: str
     known = read_builds(connection, projection.name)
     if (building := building_of(known)) is not None:
         raise under_way(building)
-    fresh = Checkpoint(
-        projection=projection.name,
-        log_id=log_id,
-        version=projection.version,
-        epoch=1,
-        position=0,
-        recorded_at=0,
-        head=0,
-        build=max((each.build for each in known), default=FIRST) + 1,
-        state=BuildState.BUILDING,
-        created_at=now(),
-        plan=plan,
-        tables=table_names(projection),
-    )
-    make_beside(connection, projection, fresh.build)
-    insert_build(connection, fresh)
-    return fresh
+    number = max((each.build for each in known), default=FIRST) + 1
+    begun = fresh(projection, log_id, build=number, state=BuildState.BUILDING, plan=plan)
+    make_beside(connection, projection, begun.build)
+    insert_build(connection, begun)
+    return begun
 
 
 def switch(connection: Connection, projection: str, build: int, *, behind: bool = False) -> Checkpoint:
@@ -78,10 +66,10 @@ def switch(connection: Connection, projection: str, build: int, *, behind: bool 
     if live is not None:
         _set_state(connection, replace(live, state=BuildState.KEPT, epoch=epoch))
         rename(connection, live.tables, build=live.build, live=False)
-    fresh = replace(wanted, state=BuildState.LIVE, epoch=epoch + 1)
-    _set_state(connection, fresh)
+    switched = replace(wanted, state=BuildState.LIVE, epoch=epoch + 1)
+    _set_state(connection, switched)
     rename(connection, wanted.tables, build=build, live=True)
-    return fresh
+    return switched
 
 
 def resume(connection: Connection, projection: str, build: int, plan: str = "") -> Checkpoint:

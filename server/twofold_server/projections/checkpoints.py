@@ -197,11 +197,36 @@ def take_over(
     return mine
 
 
-def insert_build(connection: Connection, fresh: Checkpoint) -> None:
+def insert_build(connection: Connection, begun: Checkpoint) -> None:
     """Write the row of a build whose tables were just made."""
-    first = fresh.tables[0] if fresh.tables else ""
-    physical = first if fresh.state is BuildState.LIVE else beside(first, fresh.build)
-    connection.execute(insert(builds), [_row(fresh, first, _relation(connection, physical))])
+    first = begun.tables[0] if begun.tables else ""
+    physical = first if begun.state is BuildState.LIVE else beside(first, begun.build)
+    connection.execute(insert(builds), [_row(begun, first, _relation(connection, physical))])
+
+
+def fresh(
+    projection: Projection,
+    log_id: str,
+    *,
+    build: int = FIRST,
+    state: BuildState = BuildState.LIVE,
+    plan: str = "",
+) -> Checkpoint:
+    """Where a build begins that is still empty."""
+    return Checkpoint(
+        projection=projection.name,
+        log_id=log_id,
+        version=projection.version,
+        epoch=1,
+        position=0,
+        recorded_at=0,
+        head=0,
+        build=build,
+        state=state,
+        created_at=now(),
+        plan=plan,
+        tables=table_names(projection),
+    )
 
 
 def advance(connection: Connection, current: Checkpoint, following: Checkpoint) -> None:
@@ -221,19 +246,9 @@ def now() -> int:
 
 
 def _begin_first(connection: Connection, projection: Projection, log_id: str) -> Checkpoint:
-    fresh = Checkpoint(
-        projection=projection.name,
-        log_id=log_id,
-        version=projection.version,
-        epoch=1,
-        position=0,
-        recorded_at=0,
-        head=0,
-        created_at=now(),
-        tables=table_names(projection),
-    )
-    insert_build(connection, fresh)
-    return fresh
+    first = fresh(projection, log_id)
+    insert_build(connection, first)
+    return first
 
 
 def _swap(connection: Connection, current: Checkpoint, following: Checkpoint) -> None:
