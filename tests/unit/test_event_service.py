@@ -20,9 +20,10 @@ from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.feed import Feed
 from twofold_server.event_store.filters import EventFilter, partition_of
 from twofold_server.event_store.memory import MemoryEventStore
+from twofold_server.event_store.remote import LOG_ID
 from twofold_server.modelling import EventMetadata
 from twofold_server.rpc import event_service
-from twofold_server.rpc.event_service import LOG_ID, EventService, _in_parts, _with_positions
+from twofold_server.rpc.event_service import EventService, _in_parts, _with_positions
 
 PATIENCE = 30.0
 """Seconds that a test waits for what must happen at once."""

@@ -16,30 +16,21 @@ from twofold.v1.event_service_pb2 import (
     ReadStreamRequest,
     ReadStreamResponse,
 )
-from twofold.v1.event_service_pb2_grpc import EventServiceStub
 from twofold_server.event_store.envelope import from_proto
 from twofold_server.event_store.events import RecordedEvent
+from twofold_server.event_store.remote import LOG_ID, event_service
 from twofold_server.projections.sources import LogAway, LogBatch, PartitionBatch
 
-LOG_ID = "twofold-log-id"
-"""Initial metadata of an EventService call: the id of the log."""
 ANSWER_SECONDS = 10.0
 """How long the next batch is waited for."""
-
-_OPTIONS = [
-    # By default gRPC waits up to two minutes before it tries a server again that was away.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # A batch is bounded by the number of its events, not by their size.
-    ("grpc.max_receive_message_length", -1),
-]
 
 
 class GrpcEventLog:
     """Reads the log through a channel to the command server."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = EventServiceStub(channel)
+    def __init__(self, service: Any) -> None:
+        """``service`` is a stub of EventService."""
+        self._stub = service
 
     async def read(self, after: int, *, limit: int) -> AsyncGenerator[LogBatch, None]:
         """See EventLog."""
@@ -114,5 +105,5 @@ def _away(why: str) -> LogAway:
 @asynccontextmanager
 async def open_event_log(address: str) -> AsyncIterator[GrpcEventLog]:
     """The log of the command server at host:port, which need not be there yet."""
-    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
-        yield GrpcEventLog(channel)
+    async with event_service(address) as service:
+        yield GrpcEventLog(service)

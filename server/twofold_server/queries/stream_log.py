@@ -10,26 +10,17 @@ from typing import Any, NamedTuple
 import grpc
 
 from twofold.v1.event_service_pb2 import ReadStreamRequest
-from twofold.v1.event_service_pb2_grpc import EventServiceStub
 from twofold_server.errors import Unavailable
 from twofold_server.event_store.envelope import from_proto
 from twofold_server.event_store.events import RecordedEvent
+from twofold_server.event_store.remote import LOG_ID, event_service
 
-LOG_ID = "twofold-log-id"
-"""Initial metadata of an EventService call: the id of the log."""
 ANSWER_SECONDS = 10.0
 """How long a stream may take to come, unless the caller has less time."""
 
 TRIES = 3
 """How often it is asked for its log id. Where a call is refused at once, gRPC's client now and then (1 in
 200) drops the metadata; what was said before is as good, so only the first answers may be in vain."""
-
-_OPTIONS = [
-    # By default gRPC waits up to two minutes before it tries a server again that was away.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.max_receive_message_length", -1),
-]
 
 
 class Stream(NamedTuple):
@@ -44,8 +35,9 @@ class Stream(NamedTuple):
 class StreamLog:
     """Reads streams through a channel to the command server."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = EventServiceStub(channel)
+    def __init__(self, service: Any) -> None:
+        """``service`` is a stub of EventService."""
+        self._stub = service
         self._log_id = ""
 
     async def read(self, stream_name: str, seconds: float | None) -> Stream:
@@ -91,5 +83,5 @@ def _away(why: str) -> Unavailable:
 @asynccontextmanager
 async def open_stream_log(address: str) -> AsyncIterator[StreamLog]:
     """The log of the command server at host:port, which need not be there yet."""
-    async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
-        yield StreamLog(channel)
+    async with event_service(address) as service:
+        yield StreamLog(service)

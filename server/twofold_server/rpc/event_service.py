@@ -13,14 +13,13 @@ from twofold_server.event_store.envelope import to_proto
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.feed import Feed
 from twofold_server.event_store.filters import EventFilter
+from twofold_server.event_store.remote import LOG_ID
 from twofold_server.event_store.store import EventStore
 from twofold_server.messages.events import EventCodec
 from twofold_server.rpc.guard import StreamHandler, guarded_stream
 from twofold_server.rpc.requests import RequestReader
 from twofold_server.rpc.status import ENGINE_DOMAIN
 
-LOG_ID = "twofold-log-id"
-"""Initial metadata of every answer: the id of the log that the positions belong to."""
 SERVICE = pb.DESCRIPTOR.services_by_name["EventService"].full_name
 BATCH = 500
 """Events in one message."""
