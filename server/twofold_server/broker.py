@@ -53,6 +53,8 @@ async def nats_client(
     try:
         yield client
     finally:
+        # An attempt under way may end by itself: cancelled in its midst, nats-py may leave its socket open.
+        await asyncio.wait([connecting], timeout=_LOOK_SECONDS)
         while not connecting.done():  # on Python 3.11 a wait_for of nats-py may swallow a cancellation
             connecting.cancel()
             await asyncio.wait([connecting], timeout=_LOOK_SECONDS)

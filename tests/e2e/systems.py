@@ -122,7 +122,7 @@ class System:
             await until(lambda: not self.processes(), "no process is left", seconds=10)
         except AssertionError:
             left = self.processes()
-            told = [f"{process.pid}: {' '.join(process.cmdline())}" for process in left]
+            told = [f"{process.pid}: {' '.join(words_of(process))}" for process in left]
             for process in left:
                 process.kill()
             raise AssertionError(f"processes were left behind: {told}") from None
@@ -144,13 +144,19 @@ def _environment(process: psutil.Process) -> Mapping[str, str]:
     return found
 
 
+def words_of(process: psutil.Process) -> list[str]:
+    """The command line of a process; empty once it has ended."""
+    try:
+        found: list[str] = process.cmdline()
+    except psutil.Error:
+        return []
+    return found
+
+
 def role_process(up: Program, role: str) -> psutil.Process | None:
     """The process that runs a role under `twofold up`, or None while there is none."""
     for process in up.children():
-        try:
-            command = process.cmdline()
-        except psutil.Error:
-            continue
+        command = words_of(process)
         if command and (command[-1] == role or (role == "nats" and "nats-server" in Path(command[0]).name)):
             return process
     return None

@@ -17,7 +17,7 @@ from tests.contract.event_stores import postgres_url
 from tests.e2e.conditions import until
 from tests.e2e.drill.read_model import audit_read_model
 from tests.e2e.shop import Shop, an_order, visiting
-from tests.e2e.systems import SERVING, System, a_system, kill_role, role_process
+from tests.e2e.systems import SERVING, System, a_system, kill_role, role_process, words_of
 from tests.e2e.test_projections_command import listed, said
 from tests.postgres_server import postgres_server
 from twofold.v1 import projection_service_pb2 as pb
@@ -161,18 +161,14 @@ async def test_what_cannot_be_done_is_said_in_one_line(own_system: System) -> No
 
 
 def _workers(system: System) -> list[int]:
-    return [
-        process.pid
-        for process in system.processes()
-        if any("rebuild_worker" in word for word in process.cmdline())
-    ]
+    return [process.pid for process in system.processes() if "rebuild_worker" in " ".join(words_of(process))]
 
 
 async def _rebuild_with_pauses(system: System) -> None:
     """The call ends when the projector is killed."""
     async with grpc.aio.insecure_channel(system.projector_address) as channel:
         request = pb.RebuildProjectionRequest(projection="orders", workers=2)
-        request.pause.FromMilliseconds(3000)
+        request.pause.FromMilliseconds(800)
         with contextlib.suppress(grpc.aio.AioRpcError):
             async for _ in ProjectionServiceStub(channel).RebuildProjection(request):
                 pass

@@ -17,10 +17,12 @@ from twofold_server.modelling import Projection
 from twofold_server.projections import builds
 from twofold_server.projections.builds import NotLevel, building_of, last_live_of, live_of
 from twofold_server.projections.checkpoints import Checkpoint, OtherVersion, TakenOver, read_builds
+from twofold_server.projections.claims import Claim
 from twofold_server.projections.fold import Fold
+from twofold_server.projections.levelling import Levelling, switched_to
 from twofold_server.projections.loop import ProjectionLoop
-from twofold_server.projections.parts import Part, read_parts
-from twofold_server.projections.rebuilding import Filling, Phase, Plan, Progress, Rate
+from twofold_server.projections.parts import read_parts
+from twofold_server.projections.rebuilding import Filling, Phase, Plan, Progress
 from twofold_server.projections.retention import Sweeper
 from twofold_server.projections.status import BuildState
 from twofold_server.projections.switching import switch_patiently
@@ -33,10 +35,6 @@ LEVEL_SECONDS = 0.02
 """How often a build that is to be switched to is looked at."""
 LEVELLING_SECONDS = 20.0
 """How long the live build may wait for the one beside before a switch, until that is tried again."""
-
-
-ABANDONED_SECONDS = 10.0
-"""A half-done build that stands still for so long is taken over from another projector."""
 
 
 class Keeper:
@@ -71,7 +69,7 @@ class Keeper:
         self._progress: Callable[[], Progress] | None = None
         self._wake = asyncio.Event()
         self._changing = asyncio.Lock()
-        self._claim = _Claim(everything=alone)
+        self._claim = Claim(everything=alone)
         self._logger = structlog.get_logger().bind(projection=projection.name)
 
     @property
@@ -218,7 +216,7 @@ class Keeper:
         await filling.run()
         while True:
             loop = self._loop_of(build.build)
-            levelling = _Levelling(build.build, loop, waits=not plan.switch)
+            levelling = Levelling(build.build, loop, waits=not plan.switch)
             self._progress = levelling.progress
             task = asyncio.create_task(loop.run())
             try:
@@ -232,7 +230,7 @@ class Keeper:
             finally:
                 await _ended(task)
 
-    async def _until_level(self, levelling: _Levelling, task: asyncio.Task[None]) -> None:
+    async def _until_level(self, levelling: Levelling, task: asyncio.Task[None]) -> None:
         while not levelling.is_level:
             await asyncio.wait([task], timeout=LEVEL_SECONDS)
             if task.done():
@@ -355,82 +353,13 @@ class Keeper:
                 raise Rejected("BUILD_DROPPED", f"build {build} of {self._projection.name} was dropped")
             progress = self.progress
             if found.state is BuildState.LIVE:
-                yield _done(found)
+                yield switched_to(found)
                 return
             if progress is not None and progress.build == build:
                 yield progress
                 if progress.phase is Phase.LEVEL and not plan.switch:
                     return
             await asyncio.sleep(TELL_SECONDS)
-
-
-class _Claim:
-    """Whether a half-done build is this process's to go on with: it began it, or nobody else does."""
-
-    def __init__(self, *, everything: bool) -> None:
-        self._everything = everything
-        self._build = 0
-        self._seen: object = None
-        self._since = time.monotonic()
-
-    def mine(self, build: Checkpoint) -> None:
-        """This process goes on with a build."""
-        self._build = build.build
-
-    def lost(self) -> None:
-        """Another process goes on with it."""
-        self._build = 0
-
-    def allows(self, build: Checkpoint, parts: list[Part]) -> bool:
-        """Whether to go on with a build, by what is stored of it now."""
-        stands = build.build, build.epoch, build.position, [(part.epoch, part.position) for part in parts]
-        if stands != self._seen:
-            self._seen, self._since = stands, time.monotonic()
-        if self._everything or time.monotonic() - self._since > ABANDONED_SECONDS:
-            self._build = build.build
-        return self._build == build.build
-
-
-class _Levelling:
-    """How far the loop of a build beside is."""
-
-    def __init__(self, build: int, loop: ProjectionLoop, *, waits: bool) -> None:
-        self._build = build
-        self._loop = loop
-        self._waits = waits
-        self._rate = Rate()
-        self.switched = False
-
-    @property
-    def is_level(self) -> bool:
-        """Whether it has applied all that it knows of."""
-        return self._loop.is_level
-
-    def progress(self) -> Progress:
-        position = self._loop.position
-        self._rate.saw(position)
-        level = self._waits and self.is_level
-        return Progress(
-            build=self._build,
-            phase=Phase.SWITCHED if self.switched else Phase.LEVEL if level else Phase.LEVELLING,
-            position=position,
-            head=max(self._loop.head, position),
-            rate=self._rate.per_second,
-            workers=0,
-            trouble=self._loop.trouble,
-        )
-
-
-def _done(build: Checkpoint) -> Progress:
-    return Progress(
-        build=build.build,
-        phase=Phase.SWITCHED,
-        position=build.position,
-        head=max(build.head, build.position),
-        rate=0.0,
-        workers=0,
-        trouble="",
-    )
 
 
 def _other_version(live: Checkpoint, version: int) -> str:
