@@ -58,5 +58,5 @@ async def test_the_session_in_the_readme_creates_reads_pays_lists_and_watches(
         assert process.returncode is None, output.read_text()
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGINT)  # Ctrl-C
+            os.killpg(process.pid, signal.SIGTERM)  # SIGINT is ignored where this itself runs behind an &
         await process.wait()

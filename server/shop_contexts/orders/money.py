@@ -29,17 +29,18 @@ def to_nanos(money: Money) -> int:
 
 
 def from_nanos(currency: str, nanos: int) -> Money:
-    """The amount of this many billionths; units and nanos have the same sign, as google.type.Money wants."""
-    if nanos < 0:
-        units, rest = divmod(-nanos, NANOS)
-        return Money(currency_code=currency, units=-units, nanos=-rest)
-    units, rest = divmod(nanos, NANOS)
-    return Money(currency_code=currency, units=units, nanos=rest)
+    """The amount of this many billionths."""
+    money = Money()
+    put_nanos(money, currency, nanos)
+    return money
 
 
-def times(price: Money, quantity: int) -> Money:
-    """The price of so many."""
-    return from_nanos(price.currency_code, to_nanos(price) * quantity)
+def put_nanos(money: Money, currency: str, nanos: int) -> None:
+    """Make a message say this many billionths; units and nanos have the same sign, as google.type.Money
+    wants."""
+    units, rest = divmod(abs(nanos), NANOS)
+    sign = 1 if nanos >= 0 else -1
+    money.currency_code, money.units, money.nanos = currency, sign * units, sign * rest
 
 
 def total(items: Iterable[Priced]) -> Money:

@@ -13,7 +13,7 @@ from google.type.money_pb2 import Money
 from shop.orders.v1 import events_pb2 as facts
 from shop.orders.v1.values_pb2 import OrderStatus
 from shop.orders.v1.views_pb2 import Order, OrderItemView
-from shop_contexts.orders.money import times, total
+from shop_contexts.orders.money import put_nanos, to_nanos, total
 from twofold_server.modelling import Event
 
 F = TypeVar("F", bound=Message)
@@ -86,7 +86,7 @@ def _set_item(item: OrderItemView, product_id: str, quantity: int, unit_price: M
     item.product_id = product_id
     item.quantity = quantity
     item.unit_price.CopyFrom(unit_price)
-    item.amount.CopyFrom(times(unit_price, quantity))
+    put_nanos(item.amount, unit_price.currency_code, to_nanos(unit_price) * quantity)
 
 
 def _find(order: Order, product_id: str) -> int | None:

@@ -44,7 +44,7 @@ $$
 
 def searchable(*texts: str) -> str:
     """Texts as they are kept to be searched: small letters without accents, word by word."""
-    return "".join(_GAP + word for text in texts for word in _words(text)) + _GAP
+    return "".join(_GAP + word for word in _words(" ".join(texts))) + _GAP
 
 
 def pieces_of(query: str) -> list[str]:

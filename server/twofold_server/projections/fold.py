@@ -244,10 +244,7 @@ class Fold:
             return {}
         rows = SessionRows(connection, self._tables)
         events = [self._handlers.event(event) for event in handled]
-        for table, key_of in self._projection.prefetch.items():
-            rows.prefetch(table, (key for event in events if (key := key_of(event)) is not None))
-        if related := self._projection.prefetch_related:
-            rows.prefetch_each(place for event in events for place in related(event, rows))
+        self._handlers.prefetch(events, rows)
         for recorded, event in zip(handled, events, strict=True):
             self._handlers.apply(recorded, event, rows)
         return rows.flush()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Protocol
 
 from twofold_server.errors import StartupError
 from twofold_server.event_store.events import RecordedEvent
@@ -13,12 +13,23 @@ from twofold_server.modelling import Event, Projection, Rows
 Handler = Callable[[Event[Any], Rows], None]
 
 
+class PrefetchedRows(Rows, Protocol):
+    """Rows that can be read before they are asked for."""
+
+    def prefetch(self, table: Any, keys: Iterable[Hashable]) -> None:
+        """Read the rows of these keys."""
+
+    def prefetch_each(self, places: Iterable[tuple[Any, Hashable]]) -> None:
+        """Read rows of several tables, each a table and a key."""
+
+
 class Handlers:
     """Finds the handler of a recorded event, under all names that its type is stored under."""
 
     def __init__(self, projection: Projection, codec: EventCodec) -> None:
         """Raises StartupError for a handler of an event that no loaded context declares."""
         self._codec = codec
+        self._projection = projection
         self._by_stored_name: dict[str, Handler] = {}
         for message, handler in projection.handlers.items():
             name = message.DESCRIPTOR.full_name
@@ -32,6 +43,13 @@ class Handlers:
     def event(self, recorded: RecordedEvent) -> Event[Any]:
         """The event as a handler sees it."""
         return self._codec.event(recorded)
+
+    def prefetch(self, events: Sequence[Event[Any]], rows: PrefetchedRows) -> None:
+        """Read the rows that the handlers of these events will ask for, together."""
+        for table, key_of in self._projection.prefetch.items():
+            rows.prefetch(table, (key for event in events if (key := key_of(event)) is not None))
+        if related := self._projection.prefetch_related:
+            rows.prefetch_each(place for event in events for place in related(event, rows))
 
     def apply(self, recorded: RecordedEvent, event: Event[Any], rows: Rows) -> None:
         """Change the rows as the event demands; raises whatever the handler raises."""

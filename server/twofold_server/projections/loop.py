@@ -18,6 +18,7 @@ from twofold_server.projections.checkpoints import TakenOver
 from twofold_server.projections.fold import Fold
 from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.parking import ParkingFold, Patience
+from twofold_server.projections.reading import read_ahead
 from twofold_server.projections.redelivery import Redelivery
 from twofold_server.projections.sources import Hints, LogAway, LogBatch, StreamLog, gapless
 
@@ -219,7 +220,7 @@ class ProjectionLoop:
             before = -1
             while before < self._fold.position < self._head or before < 0:
                 before = self._fold.position
-                async with aclosing(self._log.read(before, limit=self._read_size)) as batches:
+                async with aclosing(read_ahead(self._log.read(before, limit=self._read_size))) as batches:
                     async for batch in batches:
                         self._check(batch)
                         await self._apply(batch.events)

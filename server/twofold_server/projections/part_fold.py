@@ -36,7 +36,6 @@ class PartFold:
 
     def __init__(self, *, database: Database, projection: Projection, codec: EventCodec, part: Part) -> None:
         self._database = database
-        self._projection = projection
         self._handlers = Handlers(projection, codec)
         self._tables = tables_beside(projection, part.build)
         self._scope = Scope(projection.name, part.build)
@@ -109,10 +108,7 @@ class PartFold:
         if not decoded:
             return
         rows = SessionRows(connection, self._tables, among_others=connection.dialect.name != "sqlite")
-        for table, key_of in self._projection.prefetch.items():
-            rows.prefetch(table, (key for _, event in decoded if (key := key_of(event)) is not None))
-        if related := self._projection.prefetch_related:
-            rows.prefetch_each(place for _, event in decoded for place in related(event, rows))
+        self._handlers.prefetch([event for _, event in decoded], rows)
         for recorded, event in decoded:
             self._handlers.apply(recorded, event, rows)
         rows.flush()

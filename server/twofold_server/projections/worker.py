@@ -9,17 +9,11 @@ from contextlib import aclosing
 import structlog
 
 from twofold_server.errors import Unavailable
-from twofold_server.event_store.events import RecordedEvent
 from twofold_server.projections.part_fold import PartFold
-from twofold_server.projections.parts import Part
-from twofold_server.projections.sources import LogAway, PartitionBatch, PartitionedLog
+from twofold_server.projections.reading import read_ahead
+from twofold_server.projections.sources import LogAway, PartitionedLog
 
-BATCH = 1000
-"""Events in one transaction: as many as are read at a time or a few more, so that others get their turn."""
-AHEAD = 2
-"""Batches that are read while one is being written."""
 RETRY_SECONDS = 0.5
-_Batches = asyncio.Queue[PartitionBatch | LogAway | None]
 
 
 async def fold_part(
@@ -39,32 +33,12 @@ async def fold_part(
 
 
 async def _fold_once(fold: PartFold, log: PartitionedLog, tell: Callable[[int], None], pause: float) -> None:
-    batches: _Batches = asyncio.Queue(AHEAD)
-    reading = asyncio.create_task(_read(fold.part, log, batches))
-    try:
-        while (batch := await batches.get()) is not None:
-            if isinstance(batch, LogAway):
-                raise batch
+    part = fold.part
+    batches = read_ahead(
+        log.read_partitions(part.position, part.partitions), last=lambda batch: batch.reach >= part.target
+    )
+    async with aclosing(batches):
+        async for batch in batches:
             await fold.apply(batch.events, batch.reach)
             tell(fold.part.position)
             await asyncio.sleep(pause)
-    finally:
-        reading.cancel()
-        await asyncio.wait([reading])
-
-
-async def _read(part: Part, log: PartitionedLog, batches: _Batches) -> None:
-    """Read up to the target, in batches of a good size; None or an error comes last."""
-    events: list[RecordedEvent] = []
-    try:
-        async with aclosing(log.read_partitions(part.position, part.partitions)) as found:
-            async for batch in found:
-                events += batch.events
-                if len(events) >= BATCH or batch.reach >= part.target:
-                    await batches.put(PartitionBatch(events, batch.reach))
-                    events = []
-                if batch.reach >= part.target:
-                    break
-        await batches.put(None)
-    except LogAway as error:
-        await batches.put(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -57,15 +58,27 @@ class Rebuilder:
 
 async def audit_by_verify(address: str) -> Findings:
     """What the projector itself finds when it folds the whole log again: every row, and the rules."""
-    found: Findings = {}
     async with _service(address) as projections:
-        for name in PROJECTIONS:
-            summary = pb.VerifySummary(differences=-1)
+        return {
+            f"differences that verify finds in {name}": await _differences(projections, name)
+            for name in PROJECTIONS
+        }
+
+
+async def _differences(projections: Any, name: str) -> int:
+    """Verified again where a rebuild that the last blow broke off has gone on, and switches meanwhile."""
+    give_up = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        found = -1
+        try:
             async for answer in projections.VerifyProjection(pb.VerifyProjectionRequest(projection=name)):
                 if answer.HasField("summary"):
-                    summary = answer.summary
-            found[f"differences that verify finds in {name}"] = summary.differences
-    return found
+                    found = answer.summary.differences
+            return found
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > give_up:
+                raise
+            await asyncio.sleep(_PAUSE_SECONDS)
 
 
 @asynccontextmanager

@@ -116,10 +116,7 @@ class Walk:
     def _try(self, recorded: Sequence[RecordedEvent]) -> RecordedEvent | None:
         rows = ScratchRows(self._scratch)
         events = [self._handlers.event(each) for each in recorded]
-        for table, key_of in self._projection.prefetch.items():
-            rows.prefetch(table, {key for event in events if (key := key_of(event)) is not None})
-        if related := self._projection.prefetch_related:
-            rows.prefetch_each(place for event in events for place in related(event, rows))
+        self._handlers.prefetch(events, rows)
         told: list[tuple[RecordedEvent, Values | None, Values | None]] = []
         for each, event in zip(recorded, events, strict=True):
             before = self._watched_values(rows)
