@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 
+from bench.comparing import rate_lines, sampled
 from bench.filling import fill
 from bench.load import Call, Sample, cpu, rates, sample, warm
 from bench.orders import create_order, get_order, numbered_id, order_body
@@ -19,14 +20,12 @@ from bench.processes import running
 from bench.report import Line, ratio
 from bench.run import Run
 from bench.system import System
-from bench.turns import in_turns
 from bench.watching import wait_until_projected
 from twofold_server.supervision.ports import claim
 from twofold_server.supervision.readiness import serves_grpc
 
 ORDERS = 10_000
 """Orders that the query server knows."""
-IN_FLIGHT = 128
 
 
 def measure(run: Run) -> Sequence[Line]:
@@ -34,13 +33,7 @@ def measure(run: Run) -> Sequence[Line]:
     with ExitStack() as stack:
         calls = {**_ours(run, stack), **_theirs(run, stack)}
         warm(*calls.values())
-        samples = in_turns(
-            run,
-            {
-                name: partial(sample, call, in_flight=IN_FLIGHT, seconds=run.seconds)
-                for name, call in calls.items()
-            },
-        )
+        samples = sampled(run, calls)
     return list(_lines(samples))
 
 
@@ -72,8 +65,7 @@ def _theirs(run: Run, stack: ExitStack) -> dict[str, Call]:
 
 
 def _lines(samples: dict[str, list[Sample]]) -> Iterator[Line]:
-    for name, found in samples.items():
-        yield Line(what=name, rounds=rates(found), unit="/s", cpu=cpu(found))
+    yield from rate_lines(samples)
     for ours, theirs in (("CreateOrder", "CRUD, create"), ("GetOrder", "CRUD, get")):
         yield ratio(f"{ours} ÷ CRUD", rates(samples[ours]), rates(samples[theirs]))
         yield ratio("… by CPU time", cpu(samples[theirs]), cpu(samples[ours]))

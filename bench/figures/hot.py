@@ -6,15 +6,14 @@ NATS and the command server run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
+from bench.comparing import rate_lines, sampled
 from bench.filling import fill
-from bench.load import cpu, rates, sample, warm
+from bench.load import rates, warm
 from bench.orders import add_item, any_id, numbered_id
 from bench.report import Line, at_least, ratio
 from bench.run import Run
 from bench.system import System
-from bench.turns import in_turns
 
 ORDERS = 1_000
 """Orders that the load is spread over."""
@@ -30,12 +29,9 @@ def measure(run: Run) -> Sequence[Line]:
             "1,000 orders": add_item(server, system, any_id(ORDERS)),
         }
         warm(*calls.values())
-        samples = in_turns(
-            run,
-            {name: partial(sample, call, in_flight=128, seconds=run.seconds) for name, call in calls.items()},
-        )
+        samples = sampled(run, calls)
     hot, spread = samples.values()
     return [
-        *(Line(what=name, rounds=rates(found), unit="/s", cpu=cpu(found)) for name, found in samples.items()),
+        *rate_lines(samples),
         ratio("one order ÷ 1,000 orders", rates(hot), rates(spread), at_least(0.8)),
     ]

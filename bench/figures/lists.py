@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 
 import grpc
 
-from bench.load import Call, Sample, medians, sample, warm
-from bench.report import Line, at_most, ratio
+from bench.comparing import few_and_many
+from bench.load import Call
+from bench.report import Line
 from bench.run import Run
 from bench.stores import filled
-from bench.turns import in_turns
 from shop.orders.v1.query_service_pb2 import ListCustomerOrdersRequest
 from shop.orders.v1.query_service_pb2_grpc import QueryServiceStub
 
@@ -32,20 +32,11 @@ _STEP = 1_000
 def measure(run: Run) -> Sequence[Line]:
     """Latencies, and their ratios."""
     many = MANY_FULL if run.full else MANY
-    with ExitStack() as stack:
-        calls = {
-            (name, count): call
-            for count in (FEW, many)
-            for name, call in _pages(run, stack, count, page=min(DEEP, count // PAGE)).items()
-        }
-        warm(*calls.values())
-        samples = in_turns(
-            run, {key: partial(sample, call, in_flight=1, seconds=run.seconds) for key, call in calls.items()}
-        )
-    return list(_lines(samples, many))
+    return few_and_many(run, partial(_pages, run), few=FEW, many=many, most=1.5)
 
 
-def _pages(run: Run, stack: ExitStack, count: int, *, page: int) -> dict[str, Call]:
+def _pages(run: Run, stack: ExitStack, count: int) -> dict[str, Call]:
+    page = min(DEEP, count // PAGE)
     system = stack.enter_context(filled(run, count))
     [server] = system.start("query-server")
     address = system.settings.query_address
@@ -70,12 +61,3 @@ async def _token(address: str, passed: int) -> str:
             token = (await stub.ListCustomerOrders(request)).next_page_token
             passed -= size
     return token
-
-
-def _lines(samples: dict[tuple[str, int], list[Sample]], many: int) -> Iterator[Line]:
-    for (name, count), found in samples.items():
-        yield Line(what=f"{name}, {count:,} orders", rounds=medians(found), unit="ms")
-    for name in ("first page", "deep page"):
-        over, under = samples[name, many], samples[name, FEW]
-        what = f"{name}, {many:,} ÷ {FEW:,} orders"
-        yield ratio(what, medians(over), medians(under), at_most(1.5))

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 
-from bench.load import cpu, rates, sample, warm
+from bench.comparing import rate_lines, sampled
+from bench.load import cpu, rates, warm
 from bench.orders import create_order, echo_call
 from bench.postgres import database
 from bench.report import Line, at_least, ratio
 from bench.run import Run
 from bench.system import System, echo
-from bench.turns import in_turns
 
 
 def measure(run: Run) -> Sequence[Line]:
@@ -28,11 +27,10 @@ def measure(run: Run) -> Sequence[Line]:
         _, server = system.start("nats", "command-server")
         calls = {"echo": echoed, "CreateOrder, PostgreSQL": create_order(server, system)}
         warm(*calls.values())
-        measured = {name: partial(sample, c, in_flight=128, seconds=run.seconds) for name, c in calls.items()}
-        samples = in_turns(run, measured)
+        samples = sampled(run, calls)
     empty, created = samples.values()
     return [
-        *(Line(what=name, rounds=rates(found), unit="/s", cpu=cpu(found)) for name, found in samples.items()),
+        *rate_lines(samples),
         ratio("CreateOrder, PostgreSQL ÷ echo", rates(created), rates(empty), at_least(0.75)),
         ratio("… by CPU time", cpu(empty), cpu(created)),
     ]

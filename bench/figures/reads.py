@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 
+from bench.comparing import IN_FLIGHT, rate_lines, sampled
 from bench.filling import fill
 from bench.load import Call, Sample, cpu, rates, sample
 from bench.orders import echo_call, get_order
@@ -18,13 +18,11 @@ from bench.report import Line, at_least, ratio
 from bench.run import Run
 from bench.stores import Database, on_postgres, sqlite
 from bench.system import System, echo
-from bench.turns import in_turns
 from bench.watching import wait_until_projected
 
 ORDERS = 10_000
 UNTIL_KNOWN = 60_000
 """Calls for any of the orders, after which some 25 of them have not been asked for."""
-IN_FLIGHT = 128
 
 
 def measure(run: Run) -> Sequence[Line]:
@@ -40,13 +38,7 @@ def measure(run: Run) -> Sequence[Line]:
         }
         for call in calls.values():
             sample(call, in_flight=IN_FLIGHT, count=UNTIL_KNOWN)
-        samples = in_turns(
-            run,
-            {
-                name: partial(sample, call, in_flight=IN_FLIGHT, seconds=run.seconds)
-                for name, call in calls.items()
-            },
-        )
+        samples = sampled(run, calls)
     return list(_lines(samples))
 
 
@@ -60,8 +52,7 @@ def _get_order(run: Run, database: Database, *, cache: str) -> Iterator[Call]:
 
 
 def _lines(samples: dict[str, list[Sample]]) -> Iterator[Line]:
-    for name, found in samples.items():
-        yield Line(what=name, rounds=rates(found), unit="/s", cpu=cpu(found))
+    yield from rate_lines(samples)
     empty = samples.pop("echo")
     for name, found in samples.items():
         goal = at_least(0.75 if name.endswith("no cache") else 0.9)

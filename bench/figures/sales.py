@@ -7,16 +7,16 @@ are. One call at a time; the latency is what ghz sees.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 
-from bench.load import Call, Sample, medians, sample, warm
-from bench.report import Line, at_most, ratio
+from bench.comparing import few_and_many
+from bench.load import Call
+from bench.report import Line
 from bench.run import Run
 from bench.stores import filled
-from bench.turns import in_turns
 
 FEW, MANY, MANY_FULL = 1_000, 50_000, 1_000_000
 
@@ -24,15 +24,7 @@ FEW, MANY, MANY_FULL = 1_000, 50_000, 1_000_000
 def measure(run: Run) -> Sequence[Line]:
     """Latencies, and their ratios."""
     many = MANY_FULL if run.full else MANY
-    with ExitStack() as stack:
-        calls = {
-            (name, count): call for count in (FEW, many) for name, call in _calls(run, stack, count).items()
-        }
-        warm(*calls.values())
-        samples = in_turns(
-            run, {key: partial(sample, call, in_flight=1, seconds=run.seconds) for key, call in calls.items()}
-        )
-    return list(_lines(samples, many))
+    return few_and_many(run, partial(_calls, run), few=FEW, many=many, most=1.5)
 
 
 def _calls(run: Run, stack: ExitStack, count: int) -> dict[str, Call]:
@@ -53,11 +45,3 @@ def _calls(run: Run, stack: ExitStack, count: int) -> dict[str, Call]:
         )
         for method, body in bodies.items()
     }
-
-
-def _lines(samples: dict[tuple[str, int], list[Sample]], many: int) -> Iterator[Line]:
-    for (name, count), found in samples.items():
-        yield Line(what=f"{name}, {count:,} orders", rounds=medians(found), unit="ms")
-    for name in dict.fromkeys(name for name, _ in samples):
-        over, under = samples[name, many], samples[name, FEW]
-        yield ratio(f"{name}, {many:,} ÷ {FEW:,} orders", medians(over), medians(under), at_most(1.5))

@@ -7,19 +7,19 @@ One call at a time, the first page; the latency is what ghz sees.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
+from bench.comparing import few_and_many
 from bench.filling import recipient_of
-from bench.load import Call, Sample, medians, sample, warm
+from bench.load import Call
 from bench.orders import numbered_id
 from bench.processes import Process
-from bench.report import Line, at_most, ratio
+from bench.report import Line
 from bench.run import Run
 from bench.stores import filled
 from bench.system import System
-from bench.turns import in_turns
 
 FEW, MANY, MANY_FULL = 10_000, 50_000, 1_000_000
 _ID = numbered_id(4_711)
@@ -35,15 +35,7 @@ QUERIES = {
 def measure(run: Run) -> Sequence[Line]:
     """Latencies, and their ratios."""
     many = MANY_FULL if run.full else MANY
-    with ExitStack() as stack:
-        calls = {
-            (name, count): call for count in (FEW, many) for name, call in _calls(run, stack, count).items()
-        }
-        warm(*calls.values())
-        samples = in_turns(
-            run, {key: partial(sample, call, in_flight=1, seconds=run.seconds) for key, call in calls.items()}
-        )
-    return list(_lines(samples, many))
+    return few_and_many(run, partial(_calls, run), few=FEW, many=many, most=5)
 
 
 def _calls(run: Run, stack: ExitStack, count: int) -> dict[str, Call]:
@@ -60,11 +52,3 @@ def search_call(server: Process, system: System, body: Mapping[str, str]) -> Cal
         address=system.settings.query_address,
         server=server,
     )
-
-
-def _lines(samples: dict[tuple[str, int], list[Sample]], many: int) -> Iterator[Line]:
-    for (name, count), found in samples.items():
-        yield Line(what=f"{name}, {count:,} orders", rounds=medians(found), unit="ms")
-    for name in QUERIES:
-        over, under = samples[name, many], samples[name, FEW]
-        yield ratio(f"{name}, {many:,} ÷ {FEW:,} orders", medians(over), medians(under), at_most(5))
