@@ -29,6 +29,7 @@ from twofold_server.queries.bus import find_queries
 from twofold_server.queries.call import QueryCall
 from twofold_server.queries.positions import Positions
 from twofold_server.queries.read_store import ReadStore
+from twofold_server.queries.snapshot_reads import SnapshotReads
 from twofold_server.queries.watching import Watches
 
 LOG = str(uuid.uuid4())
@@ -45,13 +46,9 @@ class Side:
         self.stopping = asyncio.Event()
         self.positions = Positions(store=store, read_checkpoint=read_checkpoint)
         self._fold = fold
-        self._watches = Watches(
-            store=store,
-            positions=self.positions,
-            read_checkpoint=read_checkpoint,
-            queries=find_queries([(orders.context, CONTRACT)]),
-            stopping=self.stopping,
-        )
+        reads = SnapshotReads(store=store, positions=self.positions, read_checkpoint=read_checkpoint)
+        queries = find_queries([(orders.context, CONTRACT)])
+        self._watches = Watches(reads, queries, stopping=self.stopping)
 
     async def fold(self, *, told: bool = True) -> None:
         """The projector applies what has happened, and tells of it or not."""

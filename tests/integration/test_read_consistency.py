@@ -38,6 +38,7 @@ from twofold_server.queries.bus import QueryBus, find_queries
 from twofold_server.queries.call import QueryCall
 from twofold_server.queries.positions import Positions
 from twofold_server.queries.read_store import ReadStore
+from twofold_server.queries.snapshot_reads import SnapshotReads
 
 LOG = str(uuid.uuid4())
 CONTRACT = read_contract("shop.orders.v1")
@@ -51,12 +52,8 @@ class ReadSide:
         self.history = History()
         self.store = store
         self.positions = Positions(store=store, read_checkpoint=read_checkpoint)
-        answers = Answers(
-            store=store,
-            positions=self.positions,
-            queries=find_queries([(orders.context, CONTRACT)]),
-            read_checkpoint=read_checkpoint,
-        )
+        reads = SnapshotReads(store=store, positions=self.positions, read_checkpoint=read_checkpoint)
+        answers = Answers(reads, find_queries([(orders.context, CONTRACT)]))
         self._bus = QueryBus(answers.answer)
         self._fold = Fold(database=database, projection=orders_projection, codec=order_codec())
 

@@ -27,6 +27,7 @@ from twofold_server.queries.middleware import logging_answers
 from twofold_server.queries.notices import notice_handlers
 from twofold_server.queries.positions import Positions
 from twofold_server.queries.read_store import ReadStore
+from twofold_server.queries.snapshot_reads import SnapshotReads
 from twofold_server.queries.stream_log import open_stream_log
 from twofold_server.queries.versions import ReadModelVersions
 from twofold_server.queries.watching import Watches
@@ -57,18 +58,12 @@ async def query_server(settings: Settings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(hearing(client, notice_handlers(positions, changes.heard)))
         versions = ReadModelVersions(_versions(contexts), read_standing)
         await stack.enter_async_context(running(versions.watch(store)))
-        answers = Answers(store=store, positions=positions, queries=queries, read_checkpoint=versions.read)
+        reads = SnapshotReads(store=store, positions=positions, read_checkpoint=versions.read)
         cache = await _open_cache(stack, settings, contexts, changes, positions)
         log = await stack.enter_async_context(open_stream_log(settings.command_address))
         histories = answering_from_log(log, EventCodec(contracts), queries)
-        bus = QueryBus(answers.answer, [logging_answers(), histories, *cache])
-        watches = Watches(
-            store=store,
-            positions=positions,
-            read_checkpoint=versions.read,
-            queries=queries,
-            stopping=stop,
-        )
+        bus = QueryBus(Answers(reads, queries).answer, [logging_answers(), histories, *cache])
+        watches = Watches(reads, queries, stopping=stop)
         requests = RequestReader(max_bytes=settings.max_message_bytes)
         admission = Admission(max_in_flight=settings.max_in_flight)
         watchers = Admission(max_in_flight=settings.max_watchers)

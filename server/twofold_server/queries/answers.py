@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
 from msgspec import structs
-from sqlalchemy import Connection
 
 from twofold.v1.reading_pb2 import ReadInfo
-from twofold_server.errors import NotFound, ProjectionLag, TwofoldError, Unavailable
+from twofold_server.errors import NotFound, ProjectionLag, TwofoldError
 from twofold_server.messages.contract import QueryContract
 from twofold_server.modelling import CoalescedQuery, Query
 from twofold_server.queries.answer import Answer, Generation, serialized
@@ -26,9 +25,8 @@ from twofold_server.queries.consistency import (
     read_info,
     wanted_position,
 )
-from twofold_server.queries.positions import Position, Positions
-from twofold_server.queries.read_store import ReadStore
-from twofold_server.queries.snapshots import Checkpoint, ReadCheckpoint
+from twofold_server.queries.snapshot_reads import SnapshotReads
+from twofold_server.queries.snapshots import Checkpoint
 
 
 class _Read(NamedTuple):
@@ -49,17 +47,8 @@ class _Snapshot(NamedTuple):
 class Answers:
     """Answers the queries of all contexts."""
 
-    def __init__(
-        self,
-        *,
-        store: ReadStore,
-        positions: Positions,
-        read_checkpoint: ReadCheckpoint,
-        queries: Mapping[type[Message], FoundQuery],
-    ) -> None:
-        self._store = store
-        self._positions = positions
-        self._read_checkpoint = read_checkpoint
+    def __init__(self, reads: SnapshotReads, queries: Mapping[type[Message], FoundQuery]) -> None:
+        self._reads = reads
         self._readers = {
             request: self._reader(found.contract, found.query)
             for request, found in queries.items()
@@ -75,7 +64,7 @@ class Answers:
         read = self._readers[type(call.request)]
         if not has_token(call):
             return _delivered(await read(call.request))
-        known = await self._known(call.contract.projection)
+        known = await self._reads.begun(call.contract.projection)
         wanted = wanted_position(call, known.log_id)
         give_up = time.monotonic() + patience(call)
         while True:
@@ -85,14 +74,6 @@ class Answers:
                 return _delivered(found)
             if time.monotonic() >= give_up:
                 return _late(call, found, wanted)
-
-    async def _known(self, projection: str) -> Position:
-        known = self._positions[projection]
-        if not known.log_id:
-            await known.look()
-        if not known.log_id:
-            raise _not_begun(projection)
-        return known
 
     def _reader(
         self, contract: QueryContract, query: Query | CoalescedQuery
@@ -110,31 +91,13 @@ class Answers:
         self, contract: QueryContract, answer_all: AnswerAll, requests: Sequence[Any]
     ) -> Sequence[_Read]:
         """Answer requests, and read how far the projection is, in one snapshot."""
-        projection = contract.projection
-        known = self._positions[projection]
-        known_before = known.position
-        work = partial(_answer_in_snapshot, self._read_checkpoint, projection, answer_all, requests)
-        checkpoint, responses = await self._store.read(work)
-        if checkpoint is None:
-            raise _not_begun(projection)
-        known.saw(checkpoint, known_before=known_before)
+        checkpoint, known, responses = await self._reads.read(contract.projection, answer_all, requests)
         info = read_info(checkpoint, known)
         snapshot = _Snapshot(checkpoint, info, serialized(info, contract.response))
         return [_Read(response, snapshot) for response in responses]
 
 
 AnswerAll = Callable[[Sequence[Any], Any], Sequence[Message | Exception]]
-
-
-def _answer_in_snapshot(
-    read_checkpoint: ReadCheckpoint,
-    projection: str,
-    answer_all: AnswerAll,
-    requests: Sequence[Any],
-    connection: Connection,
-) -> tuple[Checkpoint | None, Sequence[Message | Exception]]:
-    checkpoint = read_checkpoint(connection, projection)
-    return checkpoint, answer_all(requests, connection) if checkpoint is not None else ()
 
 
 def _one(query: Query, requests: Sequence[Any], connection: Any) -> Sequence[Message | Exception]:
@@ -174,11 +137,3 @@ def _late(call: QueryCall, found: _Read, wanted: int) -> Answer:
     stale.CopyFrom(found.snapshot.info)
     stale.stale = True
     return structs.replace(answer, stale=True, read_info=serialized(stale, call.contract.response))
-
-
-def _not_begun(projection: str) -> Unavailable:
-    return Unavailable(
-        f"projection {projection} has not begun yet; start a projector, or retry shortly",
-        reason="PROJECTION_NOT_STARTED",
-        metadata={"projection": projection},
-    )

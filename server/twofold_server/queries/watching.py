@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from google.protobuf.message import Message
-from sqlalchemy import Connection
 
 from twofold.v1.reading_pb2 import ReadInfo
 from twofold_server.errors import InvalidRequest, ProjectionLag, Unavailable
@@ -29,9 +28,9 @@ from twofold_server.queries.consistency import (
     read_info,
     wanted_position,
 )
-from twofold_server.queries.positions import Position, Positions
-from twofold_server.queries.read_store import ReadStore
-from twofold_server.queries.snapshots import Checkpoint, ReadCheckpoint
+from twofold_server.queries.positions import Position
+from twofold_server.queries.snapshot_reads import SnapshotReads
+from twofold_server.queries.snapshots import Checkpoint
 
 READ_AGAIN = 5.0
 """Seconds after which a row is read again, whatever was heard."""
@@ -48,18 +47,10 @@ class Watches:
     """Serves all that is watched on one query server."""
 
     def __init__(
-        self,
-        *,
-        store: ReadStore,
-        positions: Positions,
-        read_checkpoint: ReadCheckpoint,
-        queries: Mapping[type[Message], FoundQuery],
-        stopping: asyncio.Event,
+        self, reads: SnapshotReads, queries: Mapping[type[Message], FoundQuery], *, stopping: asyncio.Event
     ) -> None:
         """``stopping`` is set when the server stops: then all watching ends."""
-        self._store = store
-        self._positions = positions
-        self._read_checkpoint = read_checkpoint
+        self._reads = reads
         self._stopping = stopping
         self._readers: dict[type[Message], Callable[[Any], Awaitable[_Seen]]] = {
             request: Coalescer(partial(self._read, found.contract.projection, found.query.answer_all)).ask
@@ -74,7 +65,7 @@ class Watches:
         last answer's token resumes anywhere.
         """
         read = self._readers[type(call.request)]
-        known = await self._known(call.contract.projection)
+        known = await self._reads.begun(call.contract.projection)
         sent, wanted = _asked(call, known.log_id)
         await self._until(known.reach(wanted, patience(call)))
         first = True
@@ -91,14 +82,6 @@ class Watches:
                 sent = position
             first = False
             await self._until(_moved(known, checkpoint))
-
-    async def _known(self, projection: str) -> Position:
-        known = self._positions[projection]
-        if not known.log_id:
-            await known.look()
-        if not known.log_id:
-            raise _not_begun(projection)
-        return known
 
     async def _until(self, moment: Awaitable[None]) -> None:
         """Wait, unless the server stops."""
@@ -118,29 +101,12 @@ class Watches:
     async def _read(
         self, projection: str, answer_all: _AnswerAll, requests: Sequence[Any]
     ) -> Sequence[_Seen]:
-        known = self._positions[projection]
-        known_before = known.position
-        work = partial(_snapshot, self._read_checkpoint, projection, answer_all, requests)
-        checkpoint, outcomes = await self._store.read(work)
-        if checkpoint is None:
-            raise _not_begun(projection)
-        known.saw(checkpoint, known_before=known_before)
+        checkpoint, _, outcomes = await self._reads.read(projection, answer_all, requests)
         return [_Seen(checkpoint, outcome) for outcome in outcomes]
 
 
 _Outcomes = Sequence[tuple[int, Message] | Exception]
 _AnswerAll = Callable[[Sequence[Any], Any], _Outcomes]
-
-
-def _snapshot(
-    read_checkpoint: ReadCheckpoint,
-    projection: str,
-    answer_all: _AnswerAll,
-    requests: Sequence[Any],
-    connection: Connection,
-) -> tuple[Checkpoint | None, _Outcomes]:
-    checkpoint = read_checkpoint(connection, projection)
-    return checkpoint, answer_all(requests, connection) if checkpoint is not None else ()
 
 
 def _shown(response: Any, info: ReadInfo, stale: bool) -> bytes:
@@ -167,11 +133,3 @@ def _asked(call: QueryCall, log_id: str) -> tuple[int, int]:
             f"resume_token {why}", violations=[("resume_token", why)], reason=error.reason
         ) from None
     return seen if token else -1, max(seen, wanted_position(call, log_id))
-
-
-def _not_begun(projection: str) -> Unavailable:
-    return Unavailable(
-        f"projection {projection} has not begun yet; start a projector, or retry shortly",
-        reason="PROJECTION_NOT_STARTED",
-        metadata={"projection": projection},
-    )
