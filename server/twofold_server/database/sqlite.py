@@ -149,7 +149,7 @@ class SqliteDatabase:
         raw.execute("PRAGMA foreign_keys=ON")
         # The journal of a statement of many rows is a temporary file otherwise, made anew each time.
         raw.execute("PRAGMA temp_store=MEMORY")
-        raw.execute("PRAGMA cache_size=-24576")  # 24 MB; what else is hot the system keeps
+        raw.execute("PRAGMA cache_size=-20480")  # 20 MB; what else is hot the system keeps
 
 
 class _as_sqlalchemy_would:  # noqa: N801 - reads as a phrase

@@ -21,7 +21,7 @@ from twofold_server.rpc.requests import RequestReader
 from twofold_server.rpc.status import ENGINE_DOMAIN
 
 SERVICE = pb.DESCRIPTOR.services_by_name["EventService"].full_name
-BATCH = 500
+BATCH = 100
 """Events in one message."""
 PART_BYTES = 1024 * 1024
 """Event data in one message, unless one event alone has more."""
