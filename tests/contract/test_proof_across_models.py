@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from tests.read_proofs import LOG, ListLog
 from twofold_server.database import Database, open_database
 from twofold_server.database.sqlite import SqliteDatabase
 from twofold_server.errors import InvalidRequest, NotFound, Unavailable
+from twofold_server.projections import builds
 from twofold_server.projections.fold import Fold
 from twofold_server.projections.notices import ProgressNotices
 from twofold_server.projections.proof import rules
@@ -35,6 +37,7 @@ from twofold_server.projections.proof.findings import Summary
 from twofold_server.projections.proof.proofs import Proofs, Wanted
 from twofold_server.projections.redelivery import Redelivery
 from twofold_server.projections.schema import prepare
+from twofold_server.projections.switching import switch_patiently
 
 PROJECTIONS = [orders_projection, order_sales_projection, order_search_projection]
 
@@ -93,6 +96,22 @@ async def models(database_url: str) -> AsyncIterator[Models]:
 
 async def test_rules_hold_between_read_models_that_nobody_touched(models: Models) -> None:
     for projection, checked in (("orders", 2), ("order_sales", 1), ("order_search", 0)):
+        differences, summary = await models.found(projection)
+        assert differences == []
+        assert (summary.rules, summary.passed_over) == (checked, ())
+
+
+async def test_rules_hold_when_one_of_the_read_models_was_built_anew(models: Models) -> None:
+    begun = await models.database.write(partial(builds.begin, projection=orders_projection, log_id=LOG))
+    fold = Fold(
+        database=models.database, projection=orders_projection, codec=order_codec(), build=begun.build
+    )
+    await fold.take_over(LOG)
+    await fold.apply(models.history.events)
+    await switch_patiently(models.database, "orders", begun.build)
+    models.folds["orders"] = Fold(database=models.database, projection=orders_projection, codec=order_codec())
+    await models.folds["orders"].take_over(LOG)
+    for projection, checked in (("orders", 2), ("order_sales", 1)):
         differences, summary = await models.found(projection)
         assert differences == []
         assert (summary.rules, summary.passed_over) == (checked, ())

@@ -126,6 +126,16 @@ async def test_a_row_is_explained_by_its_events(own_system: System) -> None:
     )
 
 
+async def test_all_is_proved_right_after_one_read_model_was_built_anew(own_system: System) -> None:
+    await own_system.up()
+    async with visiting(own_system) as shop:
+        await some_orders(shop)
+    await level(own_system, 7)
+    assert (await said(own_system, "rebuild", "orders"))[0] == 0
+    code, out, err = await said(own_system, "verify")
+    assert (code, out.count("no difference from the log")) == (0, 3), out + err
+
+
 async def test_nothing_is_found_while_commands_are_taken(own_system: System) -> None:
     await own_system.up()
     done = asyncio.Event()

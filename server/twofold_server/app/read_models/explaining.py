@@ -41,24 +41,26 @@ def explain(settings: Settings, *, name: str, table: str, key: Sequence[str], as
 
 def _print(answer: pb.ExplainRowResponse, *, first: bool, key: str) -> None:
     console = Console()
-    if answer.steps:
-        console.print(_table(answer.steps))
-    elif first:
+    for step in answer.steps:
+        console.print(_heading(step), _changes(step), sep="")
+    if first and not answer.steps:
         console.print(Text(f"no event made a row {key} in table {answer.table}"))
     if first and not answer.row:
         console.print(Text(f"there is no row {key} in table {answer.table} now", "yellow"))
 
 
-def _table(steps: Sequence[pb.ExplainedStep]) -> Table:
-    table = Table("position", "event", "when", "who")
-    for heading in ("field", "before", "after"):
-        table.add_column(heading, overflow="fold")
-    for step in steps:
-        event = step.event_type.rpartition(".")[2]
-        told = [f"{step.position:,}", event, step.recorded_at.ToJsonString()[:19], step.actor]
-        for change in step.changes:
-            cells = (change.field, change.before, change.after)
-            table.add_row(*(Text(cell) for cell in (*told, *cells)))
-            told = [""] * len(told)
-        table.add_section()
-    return table
+def _heading(step: pb.ExplainedStep) -> Text:
+    told = f" {step.recorded_at.ToJsonString()[:19]}"
+    told += f" by {step.actor}" if step.actor else ""
+    return Text.assemble(f"{step.position:,} ", (step.event_type.rpartition(".")[2], "bold"), told)
+
+
+def _changes(step: pb.ExplainedStep) -> Table:
+    # Not one table of all: three columns are read in a narrow terminal as well.
+    changes = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1))
+    changes.add_column(no_wrap=True)
+    for _ in ("before", "arrow", "after"):
+        changes.add_column(overflow="fold")
+    for change in step.changes:
+        changes.add_row(*(Text(cell) for cell in (f"  {change.field}", change.before, "→", change.after)))
+    return changes

@@ -62,6 +62,7 @@ def print_json(message: Message) -> None:
 def print_projection(projection: pb.Projection) -> None:
     """One projection and its builds as tables."""
     print_projections([projection])
+    Console().print(f"version {projection.version}, brought up to date: {projection.sync}", highlight=False)
     table = Table("build", "state", "version", "begun", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("position", justify="right")
     table.add_column("trouble")
@@ -79,9 +80,11 @@ def print_projection(projection: pb.Projection) -> None:
 
 def print_projections(projections: list[pb.Projection]) -> None:
     """Projections as a table, and what troubles them below it."""
-    table = Table("projection", "state", "build", "version", "sync", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("projection", "state", "build"):
+        table.add_column(name, no_wrap=True)
     for name in ("position", "behind", "lag", "dead letters"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=name != "dead letters")
     for each in projections:
         table.add_row(*_cells(each))
     console = Console()
@@ -96,8 +99,6 @@ def _cells(each: pb.Projection) -> list[str]:
         each.name,
         in_words(pb.ProjectionState.Name(each.state), "PROJECTION_STATE_"),
         str(each.live_build or "-"),
-        str(each.version),
-        each.sync,
         f"{each.position:,}",
         f"{each.lag_positions:,}",
         f"{each.lag.ToMicroseconds() / 1e6:.1f} s",

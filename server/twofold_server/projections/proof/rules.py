@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -47,7 +47,8 @@ class Rules:
 
         Raises NotChecked, LogAway, Unavailable.
         """
-        async with self._meeting(rule) as stand:
+        async with self._meeting(rule) as stands:
+            stand = stands[walk.projection]  # the others are of builds with numbers of their own
             await walk.go(stand)
             applied = walk.counts - await walk.types_at(stand.left_out)
             counts = {each: applied[each.DESCRIPTOR.full_name] for each in rule.counts}
@@ -62,8 +63,8 @@ class Rules:
         return [Difference(kind=Kind.RULE, rule=rule.name, position=stand.position, fields=fields)]
 
     @asynccontextmanager
-    async def _meeting(self, rule: Rule) -> AsyncIterator[Stand]:
-        """Nothing is applied to the rule's read models inside the block, and all stand at one position."""
+    async def _meeting(self, rule: Rule) -> AsyncIterator[Mapping[str, Stand]]:
+        """Where each of the rule's read models stands, all at one position; nothing is applied inside."""
         folds = self._folds(rule)
         give_up = time.monotonic() + PATIENCE
         while True:
@@ -71,9 +72,9 @@ class Rules:
                 for fold in folds:
                     await stack.enter_async_context(fold.still())
                 stands = await self._database.read(lambda c: _stands(c, rule))
-                if len({stand.position for stand in stands}) == 1:
-                    _check_same_events(rule, stands)
-                    yield stands[0]
+                if len({stand.position for stand in stands.values()}) == 1:
+                    _check_same_events(rule, stands.values())
+                    yield stands
                     return
             if time.monotonic() > give_up:
                 raise NotChecked(f"{' and '.join(rule.projections)} did not meet at one position")
@@ -88,14 +89,14 @@ class Rules:
         return [fold for fold in found.values() if fold is not None]
 
 
-def _stands(connection: Connection, rule: Rule) -> list[Stand]:
-    return [read_stand(connection, name) for name in rule.projections]
+def _stands(connection: Connection, rule: Rule) -> dict[str, Stand]:
+    return {name: read_stand(connection, name) for name in rule.projections}
 
 
 def _pairs(
     connection: Connection, rule: Rule, counts: Mapping[type[Message], int], stand: Stand
 ) -> Mapping[str, tuple[Any, Any]]:
-    if any(now.position != stand.position for now in _stands(connection, rule)):
+    if any(now.position != stand.position for now in _stands(connection, rule).values()):
         raise NotChecked("another projector took over meanwhile")
     try:
         return rule.pairs(connection, counts)
@@ -103,7 +104,7 @@ def _pairs(
         raise NotChecked(f"it cannot be worked out: {type(error).__name__}: {error}") from error
 
 
-def _check_same_events(rule: Rule, stands: Sequence[Stand]) -> None:
+def _check_same_events(rule: Rule, stands: Iterable[Stand]) -> None:
     if len({stand.left_out for stand in stands}) > 1:
         names = " and ".join(rule.projections)
         raise NotChecked(f"not the same events are parked or skipped in {names}")

@@ -29,7 +29,8 @@ class Walk:
     def __init__(
         self, *, projection: Projection, handlers: Handlers, log: EventLog, scratch: Scratch
     ) -> None:
-        self._projection = projection
+        self.projection = projection.name
+        """Whose read model it is."""
         self._handlers = handlers
         self._log = log
         self._scratch = scratch
