@@ -30,6 +30,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 MOST_GROUPS = 12
 """So many groups of a query are looked up: a few already leave hardly any other text."""
+RAREST = 4
+"""So many of them are looked up in FTS5, the rarest: it takes a step through the list of each group that it
+is given for each text of the rarest one, and the common ones exclude hardly anything more."""
+SAMPLE = 100
+"""Texts that are looked at to see which groups are rare."""
 _GAP = "  "
 """Before each word: two blanks and one character are a group."""
 
@@ -127,11 +132,32 @@ def one_of(connection: Connection, number: ColumnElement[int], numbers: Sequence
 def _may_have(connection: Connection, words: Any, pieces: Sequence[str]) -> ColumnElement[bool]:
     groups = _groups(pieces)
     if connection.dialect.name == "sqlite":
-        asked = " ".join('"' + group.replace('"', '""') + '"' for group in groups)
+        rarest = _rarest(connection, words, groups)
+        asked = " ".join('"' + group.replace('"', '""') + '"' for group in rarest)
         whole: ColumnElement[Any] = literal_column(words.class_.__table__.name)  # as FTS5 calls all columns
         return whole.bool_op("MATCH")(asked)
     wanted = bindparam("groups", groups, ARRAY(Text), unique=True)
     return func.twofold_trigrams(words, type_=ARRAY(Text)).bool_op("@>")(wanted)
+
+
+def _rarest(connection: Connection, words: Any, groups: list[str]) -> list[str]:
+    """The groups that the fewest texts have, as far as a sample shows; it takes a fifth of a millisecond."""
+    if len(groups) <= RAREST:
+        return groups
+    sample = _sample(connection, texts_of(connection, words))
+    return sorted(groups, key=lambda group: sum(group in text for text in sample))[:RAREST]
+
+
+def _sample(connection: Connection, texts: Texts) -> list[str]:
+    """Texts from everywhere, evenly."""
+    last = connection.execute(select(func.max(texts.number))).scalar() or 0
+    places = json.dumps([last * n // SAMPLE for n in range(SAMPLE)])
+    place = func.json_each(places).table_valued(column("value", BigInteger)).c.value
+    beyond = select(texts.words).where(texts.number >= place).order_by(texts.number).limit(1)
+    found = connection.execute(
+        select(beyond.correlate(place.table).scalar_subquery()).select_from(place.table)
+    )
+    return [text for text in found.scalars() if text is not None]
 
 
 def _groups(pieces: Sequence[str]) -> list[str]:
