@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.processes import Process
-from twofold_server.supervision.end_with_parent import ending_with_parent
+from twofold_server.end_with_parent import ending_with_parent
 
 _ROOT = Path(__file__).resolve().parent.parent
 CONTRACT = ("--protoset", str(_ROOT / "generated" / "descriptors.binpb"))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.errors import BenchError
-from twofold_server.supervision.end_with_parent import ending_with_parent
+from twofold_server.end_with_parent import ending_with_parent
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from twofold_server.supervision.end_with_parent import ending_with_parent
+from twofold_server.end_with_parent import ending_with_parent
 from twofold_server.supervision.nats import nats_command
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from twofold_server.supervision.end_with_parent import ending_with_parent
+from twofold_server.end_with_parent import ending_with_parent
 
 _START_SECONDS = 30.0
 _QUICK = {
@@ -26,7 +26,7 @@ _QUICK = {
 }
 _AS_NOBODY = """\
 import os, pwd, sys
-from twofold_server.supervision.end_with_parent import main
+from twofold_server.end_with_parent import main
 nobody = pwd.getpwnam("nobody")
 os.setgroups([])
 os.setgid(nobody.pw_gid)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 
 from tests.nats_server import free_port
-from twofold_server.supervision.end_with_parent import ending_with_parent
+from twofold_server.end_with_parent import ending_with_parent
 
 _START_SECONDS = 20.0
 

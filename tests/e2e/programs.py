@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from tests.e2e.conditions import until
-from twofold_server.supervision.end_with_parent import ending_with_parent
+from twofold_server.end_with_parent import ending_with_parent
 
 
 class Program:

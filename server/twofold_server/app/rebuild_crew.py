@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
+from twofold_server.end_with_parent import ending_with_parent
 from twofold_server.projections.crew import WorkersFailed
 from twofold_server.projections.parts import Part
 from twofold_server.settings import Settings
 
-NICE = 10
+NICE = 5
 """Workers give way to the servers of the same machine."""
+
+_WORKER = "twofold_server.app.rebuild_worker"
 
 
 class ProcessCrew:
@@ -35,14 +40,15 @@ class ProcessCrew:
             raise failed.exceptions[0] from None
 
     async def _work(self, part: Part, pause: float, tell: Callable[[int, int], None]) -> None:
-        what = {"part": asdict(part), "pause": pause, "nice": NICE}
+        what = {"part": asdict(part), "pause": pause}
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "twofold_server.app.rebuild_worker", json.dumps(what)),
+            *ending_with_parent([sys.executable, "-m", _WORKER, json.dumps(what)]),
             env={**os.environ, **self._settings.as_environment()},
-            stdin=asyncio.subprocess.PIPE,  # its end is the worker's: the kernel closes it when we die
+            stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C reaches the projector, which ends its workers in its own time
         )
+        give_way(process.pid)
         assert process.stdout is not None
         try:
             async for line in process.stdout:
@@ -54,3 +60,14 @@ class ProcessCrew:
                 await process.wait()
         if code != 0:
             raise WorkersFailed(f"the worker of part {part.part} ended with exit code {code}")
+
+
+def give_way(pid: int) -> None:
+    """Let a process that leads a session run only when the others of this machine leave it the time.
+
+    Linux may share the CPU among sessions first, and among the processes of each only then: there a nice
+    value says nothing to the servers, which have sessions of their own. Source: sched(7), autogrouping.
+    """
+    with contextlib.suppress(OSError):  # it has ended, or there are no autogroups
+        os.setpriority(os.PRIO_PROCESS, pid, NICE)
+        Path(f"/proc/{pid}/autogroup").write_text(str(NICE), encoding="ascii")

@@ -1,16 +1,13 @@
 """A worker of a rebuild, as a process: ``python -m twofold_server.app.rebuild_worker <what, as JSON>``.
 
-The settings are those of the environment. Each position that is safe is a line on standard output; when
-standard input ends, so does the worker: then the projector that started it is gone.
+The settings are those of the environment. Each position that is safe is a line on standard output.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
-import threading
 from collections.abc import Sequence
 
 import uvloop
@@ -32,11 +29,9 @@ FAILED = 1
 
 def main(arguments: Sequence[str]) -> int:
     """Fold one part; the exit code."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     what = json.loads(arguments[0])
     settings = load_settings()
     logs.configure(settings.log_format, settings.log_level)
-    os.nice(what["nice"])
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_work(settings, Part(**what["part"]), what["pause"]))
@@ -65,12 +60,6 @@ async def _work(settings: Settings, part: Part, pause: float) -> None:
 
 def _tell(position: int) -> None:
     print(position, flush=True)  # noqa: T201
-
-
-def _end_with_parent() -> None:
-    while os.read(0, 1024):  # not sys.stdin, whose lock this thread would hold at the interpreter's end
-        pass
-    os._exit(FAILED)
 
 
 if __name__ == "__main__":

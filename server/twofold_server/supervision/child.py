@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from twofold_server.supervision.end_with_parent import ending_with_parent
+from twofold_server.end_with_parent import ending_with_parent
 
 _POLL_SECONDS = 0.05
 

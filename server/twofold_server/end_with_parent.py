@@ -1,6 +1,6 @@
 """Runs a command that must not outlive its parent, however the parent ends.
 
-``python -m twofold_server.supervision.end_with_parent <ppid> -- command args…`` asks Linux for SIGKILL at the
+``python -m twofold_server.end_with_parent <ppid> -- command args…`` asks Linux for SIGKILL at the
 parent's death and then becomes the command. Elsewhere the command just runs.
 """
 
