@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import signal
 from collections.abc import Callable, Coroutine
@@ -20,6 +21,7 @@ def run_role(
     settings: Settings, role: Callable[[Settings, asyncio.Event], Coroutine[Any, Any, None]]
 ) -> None:
     """Run a role until SIGINT or SIGTERM; raises StartupError."""
+    faulthandler.enable()  # should a library crash the process, its last words are the stacks
     logs.configure(settings.log_format, settings.log_level)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

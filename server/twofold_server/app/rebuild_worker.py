@@ -6,7 +6,10 @@ The settings are those of the environment. Each position that is safe is a line 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
+import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -29,7 +32,9 @@ FAILED = 1
 
 def main(arguments: Sequence[str]) -> int:
     """Fold one part; the exit code."""
+    faulthandler.enable()
     what = json.loads(arguments[0])
+    os.nice(what["nice"])
     settings = load_settings()
     logs.configure(settings.log_format, settings.log_level)
     try:
@@ -63,4 +68,9 @@ def _tell(position: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(
+        code
+    )  # threads of gRPC outlive the event loop, and may crash an interpreter that takes itself apart

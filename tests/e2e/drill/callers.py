@@ -193,4 +193,6 @@ class Caller:
             self._journal.counts["read back"] += 1
             if answer.order.version < receipt.version or answer.read_info.stale:
                 self._journal.counts["read back stale"] += 1
+                told = f"version {answer.order.version} at {answer.read_info}".replace("\n", " ")
+                self._journal.contradictions.append(f"after {receipt} a read gave {told}".replace("\n", " "))
             return
