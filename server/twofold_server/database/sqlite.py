@@ -12,6 +12,7 @@ from urllib.parse import quote
 import aiosqlite
 from sqlalchemy import Connection, StaticPool, create_engine
 from sqlalchemy.exc import DBAPIError
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_random
 
 from twofold_server.database.translation import translated, unavailable
 from twofold_server.database.trouble import Trouble
@@ -149,13 +150,28 @@ class SqliteDatabase:
 
     def _set_up(self, raw: sqlite3.Connection, writing: bool) -> None:
         if writing:
-            raw.execute("PRAGMA journal_mode=WAL")
+            _use_wal(raw)
             raw.execute(f"PRAGMA synchronous={self._synchronous}")
             raw.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
         raw.execute("PRAGMA foreign_keys=ON")
         # The journal of a statement of many rows is a temporary file otherwise, made anew each time.
         raw.execute("PRAGMA temp_store=MEMORY")
         raw.execute("PRAGMA cache_size=-20480")  # 20 MB; what else is hot the system keeps
+
+
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+
+
+@retry(
+    retry=retry_if_exception(_is_busy),
+    stop=stop_after_delay(BUSY_TIMEOUT),
+    wait=wait_random(0.005, 0.05),
+    reraise=True,
+)
+def _use_wal(raw: sqlite3.Connection) -> None:
+    # Of several that open a new file at once SQLite refuses all but one, without its usual wait.
+    raw.execute("PRAGMA journal_mode=WAL")
 
 
 class _as_sqlalchemy_would:  # noqa: N801 - reads as a phrase
