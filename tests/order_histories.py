@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from google.protobuf.message import Message
 from google.type.money_pb2 import Money
 from sqlalchemy import inspect
 
@@ -18,8 +17,8 @@ from shop_contexts.orders.projections import orders_projection
 from shop_contexts.orders.tables import OrderRow
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.messages.contract import read_contract
-from twofold_server.messages.events import EventCodec, time_of
-from twofold_server.modelling import Event, EventMetadata
+from twofold_server.messages.events import EventCodec
+from twofold_server.modelling import EventMetadata
 
 R = TypeVar("R")
 START = 1_790_000_000_000_000
@@ -161,15 +160,6 @@ def folded(events: Sequence[RecordedEvent]) -> dict[str, Order]:
     """What the read model must be: the plain fold of a log, one event after the other, in memory."""
     rows, codec = DictRows(), order_codec()
     for event in events:
-        message: Message = codec.decode(event)
-        seen = Event(
-            message,
-            event.position,
-            event.stream_name,
-            event.stream_version,
-            event.event_id,
-            time_of(event.recorded_at),
-            event.metadata,
-        )
-        orders_projection.handlers[type(message)](seen, rows)
+        seen = codec.event(event)
+        orders_projection.handlers[type(seen.data)](seen, rows)
     return {key: Order.FromString(row.view) for (table, key), row in rows.rows.items() if table is OrderRow}

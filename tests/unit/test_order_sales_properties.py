@@ -13,8 +13,6 @@ from shop_contexts.orders.sales_tables import MonthlySalesRow, SalesMonthRow, Un
 from tests.order_histories import DictRows, order_codec
 from tests.order_lives import Lives
 from twofold_server.event_store.events import RecordedEvent
-from twofold_server.messages.events import time_of
-from twofold_server.modelling import Event
 
 SEEDS = st.integers(min_value=0, max_value=2**32)
 CODEC = order_codec()
@@ -23,17 +21,8 @@ CODEC = order_codec()
 def folded(events: list[RecordedEvent]) -> dict[Any, Any]:
     rows = DictRows()
     for recorded in events:
-        message = CODEC.decode(recorded)
-        event = Event(
-            message,
-            recorded.position,
-            recorded.stream_name,
-            recorded.stream_version,
-            recorded.event_id,
-            time_of(recorded.recorded_at),
-            recorded.metadata,
-        )
-        handlers[type(message)](event, rows)
+        event = CODEC.event(recorded)
+        handlers[type(event.data)](event, rows)
     return rows.rows
 
 

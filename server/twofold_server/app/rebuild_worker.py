@@ -71,6 +71,5 @@ if __name__ == "__main__":
     code = main(sys.argv[1:])
     logging.shutdown()
     sys.stdout.flush()
-    os._exit(
-        code
-    )  # threads of gRPC outlive the event loop, and may crash an interpreter that takes itself apart
+    # Threads of gRPC outlive the event loop, and may crash an interpreter that takes itself apart.
+    os._exit(code)
