@@ -7,7 +7,7 @@ import signal
 import sys
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -110,14 +110,10 @@ class System:
         return await health_of(self.address_of(role), service)
 
     async def end(self) -> None:
-        """Stop every program; fails where one of their processes is left."""
-        for program in reversed(self.programs):
-            if program.exit_code is None:
-                program.send(signal.SIGTERM)
-                try:
-                    await program.ended()
-                finally:
-                    await program.kill()
+        """Stop every program, frozen ones too; fails where one of their processes is left."""
+        async with AsyncExitStack() as stack:  # one that does not end keeps none from being told to
+            for program in self.programs:
+                stack.push_async_callback(_stopped, program)
         try:
             await until(lambda: not self.processes(), "no process is left", seconds=10)
         except AssertionError:
@@ -132,6 +128,15 @@ class System:
         return [
             process for process in psutil.process_iter() if _environment(process).get(_MARK) == self._mark
         ]
+
+
+async def _stopped(program: Program) -> None:
+    if program.exit_code is None:
+        program.send(signal.SIGCONT)
+        try:
+            await program.stop()
+        finally:
+            await program.kill()
 
 
 def _environment(process: psutil.Process) -> Mapping[str, str]:

@@ -142,9 +142,8 @@ class Cluster:
         return list(await asyncio.gather(*(server.program.stop(seconds=60) for server in self.servers)))
 
     def end(self) -> None:
-        """Leave nothing frozen behind."""
+        """Leave no network frozen behind."""
         for server in self.servers:
-            server.thaw()
             server.network.resume()
 
 

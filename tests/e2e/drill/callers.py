@@ -52,7 +52,7 @@ class Caller:
     """One customer: makes orders, takes them further, shares some with all others."""
 
     def __init__(self, shop: Shop, journal: Journal, *, shared: list[str], seed: int) -> None:
-        """``shared``: the ids of orders that all callers change."""
+        """``shop``: its queries say nothing of tokens themselves; ``shared``: the orders that all change."""
         self._shop = shop
         self._journal = journal
         self._shared = shared
@@ -89,10 +89,7 @@ class Caller:
         receipt = await self._ask("CreateOrder", create)
         if receipt is not None:
             self._journal.counts["waited for the read model"] += 1
-            with (
-                self._shop.client.session()
-            ):  # of its own, or it would ask with the newest token of all callers
-                await self._read_back(receipt, ReadOptions())
+            await self._read_back(receipt, ReadOptions())
 
     def _new_order(self) -> commands.CreateOrderRequest:
         items = [item(f"p{n}", self._random.randint(1, 9), money(n + 1, 990_000_000)) for n in range(3)]

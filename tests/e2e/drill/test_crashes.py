@@ -7,12 +7,15 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shop.orders.v1.query_service_pb2_grpc import QueryServiceStub
 from tests.e2e.cluster.importer import Importer
+from tests.e2e.cluster.spread import channels
 from tests.e2e.conditions import until
 from tests.e2e.drill.audit import Findings, audit_database, audit_log, audit_stream, audit_watch
 from tests.e2e.drill.blows import Blow, Running, blows
@@ -79,15 +82,18 @@ class Drill:
     async def _under_load(self, shop: Shop) -> AsyncIterator[None]:
         shared = [await self._share(shop) for _ in range(SHARED_ORDERS)]
         stop = asyncio.Event()
-        callers = [Caller(shop, self.journal, shared=shared, seed=n) for n in range(SCALE.callers)]
         importer = Importer(shop.client.stub(BatchServiceStub), self.journal, orders=2, seed=SCALE.callers)
         rebuilder = Rebuilder(self._system.projector_address, self.journal)
-        work = [importer.run(stop), rebuilder.run(stop), *(caller.run(stop) for caller in callers)]
-        async with _failing_together(*work):
-            try:
-                yield
-            finally:
-                stop.set()
+        async with channels([self._system.query_address]) as [queries]:
+            # The client's session would ask with the newest token that any of the callers has seen.
+            strangers = replace(shop, queries=QueryServiceStub(queries))
+            callers = [Caller(strangers, self.journal, shared=shared, seed=n) for n in range(SCALE.callers)]
+            work = [importer.run(stop), rebuilder.run(stop), *(caller.run(stop) for caller in callers)]
+            async with _failing_together(*work):
+                try:
+                    yield
+                finally:
+                    stop.set()
 
     async def _share(self, shop: Shop) -> str:
         create = an_order(customer_id="everybody")
