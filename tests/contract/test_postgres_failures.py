@@ -142,6 +142,28 @@ async def test_a_server_that_freezes_with_the_head_row_in_its_hands_does_not_sto
     await database.close()
 
 
+async def test_a_server_that_freezes_within_a_statement_is_ended_by_who_waits_for_it(url: str) -> None:
+    database = PostgresDatabase(make_url(url), limits=PostgresLimits(idle_in_transaction=0.2))
+    async with a_store(url, lock=0.5, idle_in_transaction=0.2) as other:
+        holding, thawed = asyncio.Event(), asyncio.Event()
+
+        def freeze(connection: Connection) -> None:
+            driver: Any = connection.connection.driver_connection
+            connection.exec_driver_sql("UPDATE log_head SET position = 77")
+            await_only(driver.prepare("SELECT 77"))  # parsed, and its values are never sent
+            holding.set()
+            await_only(thawed.wait())
+            connection.exec_driver_sql("SELECT 77")
+
+        frozen = asyncio.create_task(database.write(freeze))
+        await holding.wait()
+        await is_unavailable(append(other))
+        await holds(other, 0)
+        thawed.set()
+        await is_unavailable(frozen)
+    await database.close()
+
+
 async def test_a_deadlock_is_unavailable_and_nothing_is_left_of_it(
     url: str, operator: asyncpg.Connection
 ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import URL, Connection
+from sqlalchemy.exc import DBAPIError
 
 from twofold_server.database.postgres_connections import (
     NO_LIMITS,
@@ -14,6 +15,7 @@ from twofold_server.database.postgres_connections import (
     PostgresLimits,
     ended_after,
 )
+from twofold_server.database.silent_sessions import end_silent_sessions, waited_in_vain
 from twofold_server.database.translation import translated
 from twofold_server.database.trouble import Trouble
 from twofold_server.database.under_way import WorkUnderWay
@@ -75,7 +77,12 @@ class PostgresDatabase:
     ) -> T:
         with translated(), self._trouble.noticed():
             async with pool.connected() as connection:
-                return await connection.run_sync(self._patiently if patient else self._in_time, work)
+                try:
+                    return await connection.run_sync(self._patiently if patient else self._in_time, work)
+                except DBAPIError as error:
+                    if waited_in_vain(error):
+                        await connection.run_sync(end_silent_sessions, self._limits.idle_in_transaction)
+                    raise
 
     def _in_time(self, connection: Connection, work: Callable[[Connection], T]) -> T:
         with ended_after(connection, self._limits.transaction), connection.begin():

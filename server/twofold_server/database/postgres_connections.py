@@ -36,7 +36,8 @@ class PostgresLimits:
     """To connect."""
     idle_in_transaction: float = 3
     """Until PostgreSQL ends a session that holds a transaction open and does nothing: a command server that
-    was frozen while it held the log's head row."""
+    was frozen while it held the log's head row. One that was frozen within a statement is ended by who waits
+    for its locks in vain."""
     lock: float = 6
     """To wait for a lock; longer than ``idle_in_transaction``, so that who waits outlasts who was frozen."""
     statement: float = 10
