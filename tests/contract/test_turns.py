@@ -15,9 +15,9 @@ pytestmark = [pytest.mark.postgres, pytest.mark.timeout(60)]
 
 
 @asynccontextmanager
-async def process(url: str) -> AsyncIterator[PostgresTurns]:
+async def process(url: str, **how: float) -> AsyncIterator[PostgresTurns]:
     """The turns as a process sees them."""
-    turns = PostgresTurns(url, look_seconds=0.01)
+    turns = PostgresTurns(url, look_seconds=0.01, **how)
     try:
         yield turns
     finally:
@@ -79,6 +79,15 @@ async def test_a_turn_ends_when_its_session_is_cut(url: str, operator: asyncpg.C
         again = await waits(first, "orders")
         await later.aclose()
         await (await again).aclose()
+
+
+async def test_a_turn_lasts_while_its_process_is_well(url: str) -> None:
+    async with process(url, silent_seconds=0.4) as first, process(url) as second:
+        async with await taken(first, "orders"), await taken(first, "sales"):
+            waiting = await waits(second, "orders")
+            await asyncio.sleep(1)
+            assert not waiting.done()
+        await (await waiting).aclose()
 
 
 async def test_who_cannot_ask_says_why_and_goes_on_asking(url: str) -> None:

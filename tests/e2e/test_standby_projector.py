@@ -179,9 +179,6 @@ async def test_a_projector_that_was_frozen_is_fenced_out_and_stands_by(
     trading = asyncio.create_task(trade(cluster, stop))
     await moves_on(store)
     frozen.program.send(signal.SIGSTOP)
-    await store.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-    )
     await until(other.works, "the other takes over")
     await moves_on(store)
     frozen.program.send(signal.SIGCONT)

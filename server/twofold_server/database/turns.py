@@ -1,7 +1,8 @@
 """Whose turn it is: of several processes on one PostgreSQL, one works and the others stand by.
 
-A turn is an advisory lock of a session, so it ends with the process, however that ends. It only spares work
-that would be fenced out: nothing relies on it, as a process may lose its turn without noticing.
+A turn is an advisory lock of a session, so it ends with the process, however that ends. PostgreSQL also ends
+the session of a process that is frozen or cut off, as it then says nothing any more. A turn only spares work
+that would be fenced out: nothing relies on it, as a process may lose it without noticing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,9 +23,12 @@ from twofold_server.database.translation import in_one_line, is_away
 
 LOOK_SECONDS = 0.5
 """How often a process that stands by asks whether it is its turn."""
+SILENT_SECONDS = 10.0
+"""After which time without a word PostgreSQL ends the session of a process, and so its turns."""
 _ASK_SECONDS = 10.0
 _TRY = text("SELECT pg_try_advisory_lock(:key)").bindparams(bindparam("key"))
 _RELEASE = text("SELECT pg_advisory_unlock(:key)").bindparams(bindparam("key"))
+_SPEAK = text("SELECT 1")
 
 
 class Turns(Protocol):
@@ -52,11 +56,18 @@ class NobodyElse:
 class PostgresTurns:
     """Turns on one database, all held by one session."""
 
-    def __init__(self, url: str, *, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(
+        self, url: str, *, look_seconds: float = LOOK_SECONDS, silent_seconds: float = SILENT_SECONDS
+    ) -> None:
         self._sessions = PostgresConnections(
-            make_url(url), count=1, limits=PostgresLimits(), settings={}, isolation_level="AUTOCOMMIT"
+            make_url(url),
+            count=1,
+            limits=PostgresLimits(),
+            settings={"idle_session_timeout": str(round(silent_seconds * 1000))},
+            isolation_level="AUTOCOMMIT",
         )
         self._look = look_seconds
+        self._speak_seconds = silent_seconds / 4
         self._session: AsyncConnection | None = None
         self._stack = AsyncExitStack()
         self._one_at_a_time = asyncio.Lock()
@@ -67,10 +78,11 @@ class PostgresTurns:
         """See Turns."""
         key = _key(name)
         await self._wait(key)
+        speaking = asyncio.create_task(self._speak())
         try:
             yield
         finally:
-            await self._release(key)
+            await self._release(key, speaking)
 
     async def close(self) -> None:
         """Let go of everything."""
@@ -100,15 +112,26 @@ class PostgresTurns:
             self.trouble = ""
             return found
 
-    async def _release(self, key: int) -> None:
+    async def _release(self, key: int, speaking: asyncio.Task[None]) -> None:
         async with self._one_at_a_time:
-            if self._session is None:
-                return
-            try:
-                async with asyncio.timeout(_ASK_SECONDS):
-                    await self._session.scalar(_RELEASE, {"key": key})
-            except Exception:
-                await self._hang_up()
+            speaking.cancel()  # only here, where it is not in the midst of a statement
+            await self._tell(_RELEASE, {"key": key})
+
+    async def _speak(self) -> None:
+        """Say now and then that this process is neither frozen nor cut off."""
+        while True:
+            await asyncio.sleep(self._speak_seconds)
+            async with self._one_at_a_time:
+                await self._tell(_SPEAK)
+
+    async def _tell(self, statement: TextClause, values: dict[str, int] | None = None) -> None:
+        if self._session is None:
+            return
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                await self._session.scalar(statement, values)
+        except Exception:
+            await self._hang_up()
 
     async def _connected(self) -> AsyncConnection:
         if self._session is None:
