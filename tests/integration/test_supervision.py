@@ -28,7 +28,7 @@ from twofold_server.supervision.up import roles, with_ports
 
 pytestmark = pytest.mark.timeout(60)
 
-QUICK = SupervisorConfig(start_seconds=20, stop_seconds=10, first_pause_seconds=0.05)
+QUICK = SupervisorConfig(stop_seconds=10, first_pause_seconds=0.05)
 
 FAKE_ROLE = """
 import os, signal, sys, time
@@ -128,14 +128,17 @@ async def test_a_role_that_dies_while_starting_is_named_and_the_others_are_stopp
     assert stage.journal == ["start one", "start two", "stop one"]
 
 
-async def test_a_role_that_is_never_ready_is_named(stage: Stage) -> None:
-    async def never() -> bool:
-        return False
+async def test_a_role_that_takes_long_is_named_and_waited_for(stage: Stage) -> None:
+    well = asyncio.Event()
 
-    role = Role(name="slow", command=["sleep", "60"], endpoint="", ready=never)
-    async with stage.up(role, config=SupervisorConfig(start_seconds=0.2)) as task:
-        with pytest.raises(StartFailed, match=r"slow was not ready after 0\.2 s"):
-            await task
+    async def ready() -> bool:
+        return well.is_set()
+
+    role = Role(name="slow", command=["sleep", "60"], endpoint="fake://slow", ready=ready)
+    async with stage.up(role, config=SupervisorConfig(patience_seconds=0.1)):
+        await until(lambda: stage.said[-1:] == ["slow is not ready after 0 s; it is waited for"])
+        well.set()
+        await until(lambda: stage.said[-2:] == ["slow            fake://slow", "ready"])
 
 
 async def test_a_role_that_dies_later_is_started_again(stage: Stage) -> None:

@@ -19,8 +19,9 @@ class StartFailed(Exception):
 class SupervisorConfig:
     """How patient the supervisor is."""
 
-    start_seconds: float = 60
-    """How long a role may take until it is ready."""
+    patience_seconds: float = 60
+    """After which time it is told that a role is still not ready; told again as often as that passes. It is
+    waited for all the same: to end a role that migrates a long log would make it begin again."""
     stop_seconds: float = 15
     """How long a role may take to stop before it is killed."""
     first_pause_seconds: float = 0.5
@@ -56,8 +57,8 @@ class Supervisor:
     async def _start_and_watch(self) -> None:
         for role in self._roles:
             child = await self._start(role)
-            if not await child.until_ready(self._config.start_seconds):
-                raise StartFailed(_why(child, self._config.start_seconds))
+            if not await self._until_ready(child):
+                raise StartFailed(_why(child))
             self._say(f"{role.name:<16}{role.endpoint}")
         self._say("ready")
         await asyncio.gather(*(self._keep_running(role) for role in self._roles))
@@ -65,6 +66,16 @@ class Supervisor:
     async def _start(self, role: Role) -> Child:
         child = self._children[role.name] = await Child.start(role)
         return child
+
+    async def _until_ready(self, child: Child) -> bool:
+        """Wait until a role is ready; False when it ended before that."""
+        began = asyncio.get_running_loop().time()
+        while not await child.until_ready(self._config.patience_seconds):
+            if child.ended is not None:
+                return False
+            waited = asyncio.get_running_loop().time() - began
+            self._say(f"{child.role.name} is not ready after {waited:.0f} s; it is waited for")
+        return True
 
     async def _keep_running(self, role: Role) -> None:
         clock = asyncio.get_running_loop().time
@@ -78,7 +89,7 @@ class Supervisor:
             await asyncio.sleep(pause)
             pause = min(pause * 2, self._config.longest_pause_seconds)
             child = await self._start(role)
-            if await child.until_ready(self._config.start_seconds):
+            if await self._until_ready(child):
                 self._say(f"{role.name} is back")
 
     async def _stop_in_order(self) -> None:
@@ -101,9 +112,9 @@ async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> None
         await asyncio.gather(working, waiting, return_exceptions=True)
 
 
-def _why(child: Child, seconds: float) -> str:
+def _why(child: Child) -> str:
     role = child.role
-    what = f"was not ready after {seconds:g} s" if child.ended is None else _ended(child.ended)
+    what = _ended(child.ended or 0)
     if role.log is None or not role.log.exists():
         return f"{role.name} {what} while starting; it says why above"
     last = "\n".join(role.log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
