@@ -39,9 +39,12 @@ _wild_text = st.one_of(
 class RandomMessages:
     """Strategies for messages."""
 
-    def __init__(self, *, ids: Sequence[str], packed: Sequence[Descriptor]) -> None:
-        """``ids`` are worth asking for; messages of the types ``packed`` are put where any may stand."""
+    def __init__(
+        self, *, ids: Sequence[str], projections: Sequence[str] = (), packed: Sequence[Descriptor]
+    ) -> None:
+        """``ids`` and ``projections`` are worth asking for; ``packed`` stand where any message may stand."""
         self._ids = st.sampled_from(list(ids)) if ids else st.nothing()
+        self._projections = st.sampled_from(list(projections)) if projections else st.nothing()
         self._packed = packed
         self._known: dict[tuple[str, bool], Values] = {}
 
@@ -100,7 +103,10 @@ class RandomMessages:
         if field.type == FieldDescriptor.TYPE_BYTES:
             return st.binary(max_size=_LONGEST_TEXT)
         assert kind == FieldDescriptor.CPPTYPE_STRING, field.full_name
-        return self._texts(rules, honest)
+        texts = self._texts(rules, honest)
+        if field.name == "projection" and not honest:  # what else is right depends on the projection
+            return st.one_of(self._projections, self._projections, texts)
+        return texts
 
     def _texts(self, rules: Any, honest: bool) -> Values:
         text = rules.string
@@ -189,17 +195,22 @@ def _rules(field: FieldDescriptor) -> Any:
 
 def _is_needed(field: FieldDescriptor) -> bool:
     rules = _rules(field)
-    text, number = rules.string, rules.int32.gte or rules.int64.gte
+    text, number = rules.string, max(_least(rules.int32, 0), _least(rules.int64, 0))
     of_text = text.pattern or text.min_len or rules.cel or text.uuid
     may_be_left_out = rules.ignore == validate_pb2.IGNORE_IF_ZERO_VALUE
     needed = rules.required or rules.repeated.min_items or number > 0 or of_text
     return bool(needed) and not may_be_left_out
 
 
+def _least(bounds: Any, otherwise: int) -> int:
+    if bounds.HasField("gt"):
+        return int(bounds.gt) + 1
+    return int(bounds.gte) if bounds.HasField("gte") else otherwise
+
+
 def _integers(name: str, least: int, most: int, rules: Any) -> Values:
     bounds = getattr(rules, name)
-    if bounds.HasField("gte"):
-        least = bounds.gte
+    least = _least(bounds, least)
     if bounds.HasField("lte"):
         most = bounds.lte
     return st.one_of(

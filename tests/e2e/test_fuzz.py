@@ -33,6 +33,7 @@ MESSAGES, BYTES = (800, 2000) if FULL else (12, 40)
 """For each RPC."""
 MOST_GROWTH = (96 if FULL else 48) * 1024 * 1024
 """Bytes of memory; caches fill, and are bounded."""
+PROJECTIONS = ("orders", "order_sales", "order_search")
 NEVER = {
     grpc.StatusCode.INTERNAL,
     grpc.StatusCode.UNKNOWN,
@@ -73,7 +74,7 @@ class Target:
 @asynccontextmanager
 async def embedded(folder: Path) -> AsyncIterator[Target]:
     """A system under `twofold up`, on SQLite."""
-    roles = ("command-server", "query-server")
+    roles = ("command-server", "query-server", "projector")
     async with a_system(folder, log_level="error") as system:
         up = await system.up()
 
@@ -89,13 +90,12 @@ async def clustered(folder: Path) -> AsyncIterator[Target]:
     async with a_cluster(folder, servers=1) as cluster:
         await cluster.start()
         [command] = cluster.servers
-        query = cluster.system.programs[-1]
+        projector, query = cluster.system.programs[-2:]
+        programs = {"command-server": command.program, "query-server": query, "projector": projector}
         yield Target(
-            {"command-server": command.address, "query-server": cluster.system.query_address},
-            lambda: {
-                "command-server": psutil.Process(command.program.pid),
-                "query-server": psutil.Process(query.pid),
-            },
+            {role: cluster.system.address_of(role) for role in programs}
+            | {"command-server": command.address},
+            lambda: {role: psutil.Process(program.pid) for role, program in programs.items()},
         )
 
 
@@ -154,10 +154,10 @@ def many_times(count: int, work: Callable[..., None], *arguments: st.SearchStrat
 
 
 def random_messages(rpcs: dict[str, list[MethodDescriptor]], ids: list[str]) -> RandomMessages:
-    """Messages that ask for these orders; batches hold any command."""
+    """Messages that ask for these orders and read models; batches hold any command."""
     methods = [method for found in rpcs.values() for method in found]
     commands = [m.input_type for m in methods if m.GetOptions().HasExtension(options_pb2.command)]
-    return RandomMessages(ids=ids, packed=commands)
+    return RandomMessages(ids=ids, projections=PROJECTIONS, packed=commands)
 
 
 def calls(target: Target, rpcs: dict[str, list[MethodDescriptor]]) -> Iterator[tuple[MethodDescriptor, Call]]:
