@@ -16,6 +16,7 @@ from twofold_server.database.replaced import until_replaced
 from twofold_server.database.turns import open_turns
 from twofold_server.errors import StartupError
 from twofold_server.locking import lock_data_dir
+from twofold_server.messages.contract import ContextContract
 from twofold_server.messages.events import EventCodec
 from twofold_server.modelling import Projection
 from twofold_server.projections.event_log import open_event_log
@@ -86,35 +87,42 @@ async def projector(settings: Settings, stop: asyncio.Event) -> None:
             fold_of=work.fold_of,
             notices=notices,
         )
-        patrol = Patrol(proofs.verifiers, rows_per_second=settings.verify_rows_per_second)
-        health = Health()
-        config = server_config(settings, settings.projector_address)
-        service = ProjectionService(
-            requests=RequestReader(max_bytes=settings.max_message_bytes),
-            parts=[
-                ProjectionOverview(partial(patrol.noted, work.status)),
-                DeadLetterOperations(work.redeliveries),
-                ProjectionBuilds(work),
-                ProjectionProof(proofs),
-            ],
-        )
-        address = await stack.enter_async_context(
-            serving(
-                config,
-                {projection_service.SERVICE: service.handlers()},
-                health,
-                packages=proto_packages(contracts),
-            )
-        )
-        # An operator is answered also, and above all, while the projector is in trouble.
-        health.report(projection_service.SERVICE, True)
-        await stack.enter_async_context(reporting(health, [HEALTH_NAME], lambda: work.trouble))
-        await stack.enter_async_context(running(patrol.run()))
-        await stack.enter_async_context(noticing(health, PROOF_HEALTH_NAME, lambda: patrol.trouble))
+        address = await stack.enter_async_context(_answering_operators(settings, contracts, work, proofs))
         replaced = await stack.enter_async_context(noticing_replacement(settings.read_database_url, stop))
         await until(stop, "projector", address, work.run())
         if replaced:
             raise StartupError(replaced[0])
+
+
+@asynccontextmanager
+async def _answering_operators(
+    settings: Settings, contracts: Sequence[ContextContract], work: Projector, proofs: Proofs
+) -> AsyncIterator[str]:
+    """Serve the ProjectionService and health, which the patrol adds to; the address."""
+    patrol, health = Patrol(proofs.verifiers, rows_per_second=settings.verify_rows_per_second), Health()
+    service = ProjectionService(
+        requests=RequestReader(max_bytes=settings.max_message_bytes),
+        parts=[
+            ProjectionOverview(partial(patrol.noted, work.status)),
+            DeadLetterOperations(work.redeliveries),
+            ProjectionBuilds(work),
+            ProjectionProof(proofs),
+        ],
+    )
+    async with (
+        serving(
+            server_config(settings, settings.projector_address),
+            {projection_service.SERVICE: service.handlers()},
+            health,
+            packages=proto_packages(contracts),
+        ) as address,
+        reporting(health, [HEALTH_NAME], lambda: work.trouble),
+        running(patrol.run()),
+        noticing(health, PROOF_HEALTH_NAME, lambda: patrol.trouble),
+    ):
+        # An operator is answered also, and above all, while the projector is in trouble.
+        health.report(projection_service.SERVICE, True)
+        yield address
 
 
 @asynccontextmanager
