@@ -119,6 +119,10 @@ async def test_a_row_is_explained_by_its_events(own_system: System) -> None:
     code, out, _ = await said(own_system, "explain", "orders", "orders", "nobody")
     assert code == 0
     assert "no event made a row nobody" in out
+    code, _, err = await said(own_system, "explain", "orders", "orders", "x" * 512, "--json")
+    assert (code, err) == (0, ""), "no stream can have so long a name"
+    code, _, err = await said(own_system, "verify", "orders", "--key", "")
+    assert (code, err) == (1, "twofold: keys[0]: must be at least 1 characters\n")
     code, _, err = await said(own_system, "explain", "orders", "nothing", "x")
     assert (code, err) == (
         1,

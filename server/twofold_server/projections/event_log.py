@@ -25,6 +25,10 @@ ANSWER_SECONDS = 10.0
 """How long the next batch is waited for."""
 
 
+_NO_SUCH_STREAM = (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)
+"""What ReadStream answers where there is none of that name, or can be none."""
+
+
 class GrpcEventLog:
     """Reads the log through a channel to the command server."""
 
@@ -70,7 +74,7 @@ class GrpcEventLog:
             while isinstance(answer := await _answer(call), ReadStreamResponse):
                 events += [from_proto(event) for event in answer.events]
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
+            if error.code() in _NO_SUCH_STREAM:
                 return []
             raise _away(error.details() or error.code().name) from error
         except TimeoutError:
