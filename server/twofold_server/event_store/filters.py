@@ -9,6 +9,7 @@ from twofold_server.event_store.events import RecordedEvent
 
 PARTITIONS = 16
 """How many partitions streams are spread over; in the subjects of published events, so never changed."""
+ALL_PARTITIONS = frozenset(range(PARTITIONS))
 
 
 def partition_of(stream_name: str) -> int:

@@ -12,7 +12,7 @@ from twofold_server.errors import NotFound
 from twofold_server.event_store.envelope import to_proto
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.feed import Feed
-from twofold_server.event_store.filters import EventFilter
+from twofold_server.event_store.filters import ALL_PARTITIONS, EventFilter
 from twofold_server.event_store.remote import LOG_ID
 from twofold_server.event_store.store import EventStore
 from twofold_server.messages.events import EventCodec
@@ -159,11 +159,12 @@ def _protos(events: Iterable[RecordedEvent]) -> list[Any]:
 
 
 def _filter(wanted: pb.EventFilter, codec: EventCodec) -> EventFilter:
+    partitions = frozenset(wanted.partitions)
     return EventFilter(
         packages=frozenset(wanted.contexts),
         moved_types=codec.moved_into(wanted.contexts),
         categories=frozenset(wanted.categories),
         type_names=codec.stored_names(wanted.event_types),
         stream_names=frozenset(wanted.stream_names),
-        partitions=frozenset(wanted.partitions),
+        partitions=frozenset() if partitions == ALL_PARTITIONS else partitions,
     )

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, false, func
 
 from twofold_server.event_store.appending import StoredResponse
 from twofold_server.event_store.events import RecordedEvent
-from twofold_server.event_store.filters import EventFilter, partition_of
+from twofold_server.event_store.filters import PARTITIONS, EventFilter, partition_of
 from twofold_server.event_store.sql.sets import is_in
 from twofold_server.event_store.sql.tables import events, log_head, responses, streams
 from twofold_server.modelling import EventMetadata
@@ -45,9 +45,11 @@ def search_events(
     query = query.where(*_conditions(connection, wanted)).order_by(events.c.position)
     if not wanted.partitions:
         return recorded(connection.execute(query.limit(limit)))
-    # The partition is a hash that no database knows, so that part of the filter runs here.
+    # The partition is a hash that no database knows, so that part of the filter runs here. Rows are fetched
+    # in pieces of about as many as it takes to find what is wanted.
+    piece = min(limit * PARTITIONS // len(wanted.partitions), 1000)
     found: list[RecordedEvent] = []
-    with connection.execute(query, execution_options={"yield_per": 1000}) as rows:
+    with connection.execute(query, execution_options={"yield_per": piece}) as rows:
         for row in rows:
             if partition_of(row.stream_name) in wanted.partitions:
                 found.append(_event(row))
