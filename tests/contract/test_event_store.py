@@ -482,6 +482,12 @@ async def test_a_search_keeps_to_its_range_and_limit(
     assert positions(read) == found
 
 
+async def test_partitions_that_do_not_exist_are_no_trouble(store: EventStore) -> None:
+    await store.append([new_append(f"order-{n}") for n in range(3)])
+    wanted = EventFilter(partitions=frozenset(range(5 * PARTITIONS)))
+    assert positions(await store.search_events(0, wanted, to_position=3, limit=1)) == [1]
+
+
 async def test_a_search_through_a_long_log_leaves_no_trace_on_later_reads(store: EventStore) -> None:
     await store.append([new_append(f"order-{n}") for n in range(2500)])
     partition = EventFilter(partitions=frozenset({3}))

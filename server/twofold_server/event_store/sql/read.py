@@ -47,7 +47,7 @@ def search_events(
         return recorded(connection.execute(query.limit(limit)))
     # The partition is a hash that no database knows, so that part of the filter runs here. Rows are fetched
     # in pieces of about as many as it takes to find what is wanted.
-    piece = min(limit * PARTITIONS // len(wanted.partitions), 1000)
+    piece = min(limit * max(PARTITIONS // len(wanted.partitions), 1), 1000)
     found: list[RecordedEvent] = []
     with connection.execute(query, execution_options={"yield_per": piece}) as rows:
         for row in rows:
