@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from twofold.v1.batch_service_pb2 import BatchExecuteRequest
 from twofold.v1.batch_service_pb2_grpc import BatchServiceStub
 from twofold.v1.projection_service_pb2_grpc import ProjectionServiceStub
 from twofold.v1.recorded_event_pb2 import RecordedEvent
+from twofold_server.app.rebuild_crew import NICE
 
 pytestmark = pytest.mark.timeout(300)
 ORDERS = 3000
@@ -134,6 +136,7 @@ async def test_a_projector_that_is_killed_in_mid_rebuild_goes_on_with_it(own_sys
             # The workers take a pause after each batch, so that the blow meets them.
             rebuilding = asyncio.create_task(_rebuild_with_pauses(own_system))
             await until(lambda: len(_workers(own_system)) == 2, "two workers fold", seconds=30)
+            await until(lambda: _priorities(own_system) == {NICE}, "they give way to the servers")
             kill_role(up, "projector")
             await until(lambda: not _workers(own_system), "the workers end with the projector", seconds=10)
             await rebuilding
@@ -164,6 +167,10 @@ async def test_what_cannot_be_done_is_said_in_one_line(own_system: System) -> No
 
 def _workers(system: System) -> list[int]:
     return [process.pid for process in system.processes() if "rebuild_worker" in " ".join(words_of(process))]
+
+
+def _priorities(system: System) -> set[int]:
+    return {os.getpriority(os.PRIO_PROCESS, pid) for pid in _workers(system)}
 
 
 async def _rebuild_with_pauses(system: System) -> None:

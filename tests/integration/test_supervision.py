@@ -136,7 +136,7 @@ async def test_a_role_that_takes_long_is_named_and_waited_for(stage: Stage) -> N
 
     role = Role(name="slow", command=["sleep", "60"], endpoint="fake://slow", ready=ready)
     async with stage.up(role, config=SupervisorConfig(patience_seconds=0.1)):
-        await until(lambda: stage.said[-1:] == ["slow is not ready after 0 s; it is waited for"])
+        await until(lambda: stage.said[:1] == ["slow is not ready after 0 s; it is waited for"])
         well.set()
         await until(lambda: stage.said[-2:] == ["slow            fake://slow", "ready"])
 
