@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -89,6 +90,25 @@ async def test_postgres_refuses_to_empty_the_table_or_to_upsert(
     store: SqlEventStore, database: Database, change: str
 ) -> None:
     await is_refused(store, database, change)
+
+
+# --- speed ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.postgres
+async def test_postgres_finds_streams_by_index_although_the_table_was_empty_at_first(
+    url: str, operator: asyncpg.Connection
+) -> None:
+    async with sql_log(url)() as store:
+        for _ in range(30):
+            await store.append([new_append(f"order-{new_id()}", request_id=new_id()) for _ in range(100)])
+    scanned = "SELECT idx_scan, seq_tup_read FROM pg_stat_user_tables WHERE relname = $1"
+    for table in ("streams", "responses"):
+        found, read_through = await operator.fetchrow(scanned, table)
+        while not found:  # it is counted when the session has ended
+            await operator.execute("SELECT pg_sleep(0.05)")
+            found, read_through = await operator.fetchrow(scanned, table)
+        assert read_through < 3000, table
 
 
 # --- schema --------------------------------------------------------------------------------------
