@@ -196,16 +196,19 @@ async def test_a_store_that_is_away_is_no_failure_of_the_event(shop: Shop) -> No
     assert letter.attempts == 3
 
 
-async def test_while_nothing_fails_a_batch_costs_no_statement_more(shop: Shop) -> None:
+@pytest.mark.parametrize("size", [1, 6])
+async def test_while_nothing_fails_a_batch_costs_no_statement_more(shop: Shop, size: int) -> None:
     await shop.begin()
     statements: list[str] = []
 
     def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)
 
+    events = shop.history.events
     sqlalchemy_events.listen(Engine, "before_cursor_execute", note)
     try:
-        await shop.apply()
+        for start in range(0, len(events), size):
+            await shop.parking.apply(events[start : start + size])
     finally:
         sqlalchemy_events.remove(Engine, "before_cursor_execute", note)
     assert [s for s in statements if "projection_dead_letters" in s or "projection_attempts" in s] == []

@@ -120,10 +120,15 @@ class ParkingFold:
         )
 
     async def _try(self, event: RecordedEvent, head: int) -> None:
-        """One attempt, counted before it is made."""
+        """One attempt, counted before it is made.
+
+        The first one is so by the position that the projector began with, as a batch is: a transaction
+        for each event that comes alone would double its price.
+        """
         before = self._attempts_of(event)
         self._tried = before._replace(attempts=before.attempts + 1, error=DIED)
-        await whole(self._fold.note(partial(count, scope=self._fold.scope, attempts=self._tried)))
+        if before.attempts or event.position <= self._careful_through:
+            await whole(self._fold.note(partial(count, scope=self._fold.scope, attempts=self._tried)))
         try:
             await whole(self._fold.apply([event], head=head))
         except Exception as error:
