@@ -12,7 +12,14 @@ from tests.e2e.conditions import until
 from tests.unit.stores import AWAY, ControlledStore, decided
 from twofold_server.errors import Unavailable
 from twofold_server.event_store.appending import AppendOutcome
-from twofold_server.event_store.group_commit import FORGOTTEN, MAX_PATIENCE, GroupCommit, _LastCommit
+from twofold_server.event_store.group_commit import (
+    FADING,
+    FORGOTTEN,
+    MAX_PATIENCE,
+    PATIENCE,
+    GroupCommit,
+    _Recent,
+)
 
 FOR_EVER = 600.0
 """Seconds that no test waits."""
@@ -28,19 +35,14 @@ def submit(writer: GroupCommit, count: int) -> list[asyncio.Future[AppendOutcome
 
 async def committed_as_one(writer: GroupCommit, store: ControlledStore, count: int) -> None:
     """A batch of so many is committed."""
-    store.hold()
-    first = writer.submit(new_append())
-    await store.batch_waits()
-    others = submit(writer, count)
-    store.release()
-    await asyncio.gather(first, *others)
+    await asyncio.gather(*submit(writer, count))
     assert store.batches[-1] == count
 
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The callers of a batch are waited for as long as it takes them."""
-    monkeypatch.setattr(_LastCommit, "patience", lambda last: FOR_EVER if last.size > 1 else 0.0)
+    monkeypatch.setattr(_Recent, "patience", lambda recent: FOR_EVER if recent.crowd > 1 else 0.0)
 
 
 # --- the callers of the last batch ---------------------------------------------------------------
@@ -95,16 +97,43 @@ async def test_callers_who_do_not_come_again_are_not_waited_for_long(max_batch: 
     assert store.batches[-1] == 1
 
 
-def test_the_callers_are_waited_for_as_long_as_their_commit_took_at_most() -> None:
-    now = time.monotonic()
-    assert _LastCommit(2, now - 0.003, now).patience() == pytest.approx(0.003)
-    assert _LastCommit(2, now - 60, now).patience() == MAX_PATIENCE
+def recent(*, crowd: int = 2, seconds: float = 0.003, busy: float = 1.0, ago: float = 0.0) -> _Recent:
+    return _Recent(crowd, seconds, busy, time.monotonic() - ago)
+
+
+def test_the_busier_the_event_loop_the_longer_the_callers_are_waited_for() -> None:
+    assert recent(busy=1.0).patience() == pytest.approx(PATIENCE * 0.003)
+    assert recent(busy=0.2).patience() == pytest.approx(PATIENCE * 0.2 * 0.003)
+    assert recent(busy=0.0).patience() == 0.0
+    assert recent(seconds=60).patience() == MAX_PATIENCE
 
 
 def test_nobody_is_waited_for_after_a_lone_caller_or_after_a_pause() -> None:
-    now = time.monotonic()
-    assert _LastCommit(1, now - 0.003, now).patience() == 0.0
-    assert _LastCommit(9, now - 0.003 - FORGOTTEN, now - FORGOTTEN).patience() == 0.0
+    assert recent(crowd=1).patience() == 0.0
+    assert recent(ago=FORGOTTEN).patience() == 0.0
+
+
+def test_how_long_commits_take_is_forgotten_slowly_how_many_callers_there_were_at_once() -> None:
+    after = recent(crowd=9, seconds=0.01, ago=1).after(3, 0.002)
+    assert after.crowd == 3
+    assert after.seconds == pytest.approx(FADING * 0.01)
+    assert after.after(3, 0.02).seconds == 0.02
+
+
+@pytest.mark.usefixtures("patient")
+async def test_those_who_came_during_the_last_commit_are_waited_for_together_with_its_own_callers() -> None:
+    store = ControlledStore()
+    writer = writer_of(store)
+    store.hold()
+    first = writer.submit(new_append())
+    await store.batch_waits()
+    others = submit(writer, 3)
+    store.release()
+    await first
+    await decided()
+    assert not any(each.done() for each in others)
+    await asyncio.gather(*others, *submit(writer, 1))
+    assert store.batches == [1, 4]
 
 
 # --- linger --------------------------------------------------------------------------------------

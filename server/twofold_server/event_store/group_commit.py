@@ -15,10 +15,14 @@ from twofold_server.event_store.appending import Append, Appended, AppendOutcome
 from twofold_server.event_store.events import RecordedEvent
 from twofold_server.event_store.store import EventStore
 
-MAX_PATIENCE = 0.01
-"""Seconds that a batch waits at most for the callers of the one before."""
+PATIENCE = 3.0
+"""How many times as long as a commit takes a batch waits for callers while the event loop is busy."""
+MAX_PATIENCE = 0.02
+"""Seconds that it waits for them at most."""
 FORGOTTEN = 0.05
-"""Seconds after which those callers are not expected any more."""
+"""Seconds after which they are not expected any more."""
+FADING = 0.9
+"""How fast a commit that took long is forgotten: from one to the next so much of it is left."""
 
 CommitListener = Callable[[Sequence[RecordedEvent]], None]
 """Called on the event loop with the events of each commit, in order of position; must not block."""
@@ -52,18 +56,34 @@ class CommitStatistics:
         }
 
 
-class _LastCommit(NamedTuple):
-    """What the next batch may expect."""
+class _Recent(NamedTuple):
+    """What the last commits let the next batch expect."""
 
-    size: int = 1
-    began: float = 0.0
+    crowd: int = 1
+    """How many callers there were at the last one: those of its batch, and those who came meanwhile."""
+    seconds: float = 0.0
+    """How long commits take, at most, of late."""
+    busy: float = 0.0
+    """The share of the time since the one before that the event loop was at work."""
     ended: float = 0.0
+    """When the last one ended."""
+    worked: float = 0.0
+    """The CPU seconds of the event loop's thread until then."""
+
+    def after(self, crowd: int, seconds: float) -> _Recent:
+        """The same after another commit."""
+        now, worked = time.monotonic(), time.thread_time()
+        busy = (worked - self.worked) / max(now - self.ended, 1e-9)
+        return _Recent(crowd, max(seconds, FADING * self.seconds), busy, now, worked)
 
     def patience(self) -> float:
-        """For how many seconds it is worth waiting for as many commands as the last batch had."""
-        if self.size < 2 or time.monotonic() - self.ended > FORGOTTEN:
+        """For how many seconds it is worth waiting for as many callers as the last time.
+
+        An event loop that is busy takes in their commands meanwhile, so nothing is lost by it.
+        """
+        if self.crowd < 2 or time.monotonic() - self.ended > FORGOTTEN:
             return 0.0
-        return min(self.ended - self.began, MAX_PATIENCE)
+        return min(PATIENCE * self.busy * self.seconds, MAX_PATIENCE)
 
 
 class GroupCommit:
@@ -81,7 +101,7 @@ class GroupCommit:
         self._store = store
         self._linger = linger
         self._began: float | None = None
-        self._last = _LastCommit()
+        self._recent = _Recent()
         self._enough: asyncio.Future[None] | None = None
         self._wanted = 1
         self._max_batch = max_batch
@@ -121,11 +141,11 @@ class GroupCommit:
     async def _gather(self) -> None:
         """Give the callers of the last batch time to come again, so that batches do not fall apart.
 
-        At most as long as the last commit took: who waits loses little, and a transaction shared by fifty
-        costs each of them a fraction of one shared by ten. A lone caller never waits.
+        A transaction shared by a hundred costs each of them a fraction of one shared by thirty. A lone caller
+        never waits.
         """
-        patience = max(self._linger, self._last.patience())
-        self._wanted = self._max_batch if self._linger else min(self._last.size, self._max_batch)
+        patience = max(self._linger, self._recent.patience())
+        self._wanted = self._max_batch if self._linger else min(self._recent.crowd, self._max_batch)
         if not patience or len(self._waiting) >= self._wanted:
             return
         loop = asyncio.get_running_loop()
@@ -155,8 +175,9 @@ class GroupCommit:
             return
         finally:
             self._began = None
-        self._last = _LastCommit(len(appends), began, time.monotonic())
-        self.statistics.count(len(appends), time.monotonic() - began)
+        took = time.monotonic() - began
+        self._recent = self._recent.after(len(appends) + len(self._waiting), took)
+        self.statistics.count(len(appends), took)
         self._tell([event for o in outcomes if isinstance(o, Appended) for event in o.events])
         _settle(batch, outcomes)
 
