@@ -48,8 +48,8 @@ def handlers() -> Mapping[type[Message], Any]:
     return {**orders_projection.handlers, facts.OrderPaid: deadly}
 
 
-def work(url: str, events: Sequence[RecordedEvent]) -> None:
-    """A projector: applies the log and stops."""
+def work(url: str, events: Sequence[RecordedEvent], at_a_time: int) -> None:
+    """A projector: applies the log, so many events at a time, and stops."""
 
     async def project() -> None:
         async with open_database(url, readers=1) as database:
@@ -59,7 +59,8 @@ def work(url: str, events: Sequence[RecordedEvent]) -> None:
             await fold.take_over(LOG)
             parking = ParkingFold(fold, Patience(attempts=ATTEMPTS, pause=0.001))
             parking.begin()
-            await parking.apply(events)
+            for start in range(0, len(events), at_a_time):
+                await parking.apply(events[start : start + at_a_time])
             await parking.close()
 
     asyncio.run(project())
@@ -72,7 +73,10 @@ def ended(process: BaseProcess) -> int | None:
     return process.exitcode
 
 
-async def test_an_event_that_ends_the_process_is_parked_after_the_limit(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("at_a_time", "before_it_is_suspected"), [(100, 1), (1, 2)])
+async def test_an_event_that_ends_the_process_is_parked_after_the_limit(
+    tmp_path: Path, at_a_time: int, before_it_is_suspected: int
+) -> None:
     history = History()
     history.grow(20, seed=1)
     history.created(DEADLY)
@@ -83,11 +87,12 @@ async def test_an_event_that_ends_the_process_is_parked_after_the_limit(tmp_path
     url = f"sqlite+aiosqlite:///{tmp_path}/read.db"
     spawn = multiprocessing.get_context("spawn")
     ends = [
-        await asyncio.to_thread(ended, spawn.Process(target=work, args=(url, history.events)))
-        for _ in range(2 + ATTEMPTS)
+        await asyncio.to_thread(ended, spawn.Process(target=work, args=(url, history.events, at_a_time)))
+        for _ in range(before_it_is_suspected + ATTEMPTS + 1)
     ]
-    # Once in a batch, then alone as often as is granted; then it is not touched any more.
-    assert ends == [DEATH] * (1 + ATTEMPTS) + [0]
+    # A projector that ends where it began is the sign. Then the event is tried alone as often as is granted,
+    # and after that it is not touched any more.
+    assert ends == [DEATH] * (before_it_is_suspected + ATTEMPTS) + [0]
     async with open_database(url, read_only=True) as database:
         rows = await database.read(lambda c: c.execute(select(OrderRow.order_id, OrderRow.view)).all())
         letters: list[DeadLetter] = await database.read(lambda c: dead_letters(c, Scope("orders", 1)))
