@@ -120,10 +120,10 @@ class ParkingFold:
         )
 
     async def _try(self, event: RecordedEvent, head: int) -> None:
-        """One attempt, counted before it is made.
+        """One attempt, counted before it is made; but for the first one of an event that nobody died near.
 
-        The first one is so by the position that the projector began with, as a batch is: a transaction
-        for each event that comes alone would double its price.
+        That one is like a batch: if the process ends, the position that the next projector begins with tells.
+        Counting it would double the price of each event that comes alone.
         """
         before = self._attempts_of(event)
         self._tried = before._replace(attempts=before.attempts + 1, error=DIED)
